@@ -1,0 +1,106 @@
+//! The one place where a generic kernel meets an instruction set.
+//!
+//! `kernel_table!` lists every kernel once and makes of it a field of [`KernelTable`] and three instantiations.
+//! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
+//! beside it, and add a line here.
+
+use crate::isa::Isa;
+use crate::vector::F32x4;
+#[cfg(target_arch = "x86_64")]
+use crate::vector::{F32x8, F32x16};
+
+/// The kernels of one tier. A value is the proof that the tier is available.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    table: &'static KernelTable,
+}
+
+impl core::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Kernels({})", self.isa())
+    }
+}
+
+impl Kernels {
+    /// The kernels of `isa`, or `None` where this machine lacks it.
+    pub fn new(isa: Isa) -> Option<Self> {
+        if !isa.is_available() {
+            return None;
+        }
+        let table = match isa {
+            Isa::Scalar => &SCALAR,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512f => &AVX512F,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => return None,
+        };
+        Some(Self { table })
+    }
+
+    /// The kernels of the widest tier of this machine.
+    pub fn best() -> Self {
+        Self::new(Isa::best()).unwrap_or(Self { table: &SCALAR })
+    }
+
+    /// The tier.
+    pub fn isa(&self) -> Isa {
+        self.table.isa
+    }
+
+    /// The number of f32 lanes of the tier's vectors.
+    pub fn lanes(&self) -> usize {
+        self.table.lanes
+    }
+
+    #[inline(always)]
+    pub(crate) fn table(&self) -> &'static KernelTable {
+        self.table
+    }
+}
+
+macro_rules! kernel_table {
+    ($( $name:ident = $generic:path : ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)?; )*) => {
+        /// One function pointer per kernel.
+        pub(crate) struct KernelTable {
+            isa: Isa,
+            lanes: usize,
+            $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
+        }
+
+        kernel_table!(@tier SCALAR, scalar, Isa::Scalar, F32x4, [];
+            $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
+        #[cfg(target_arch = "x86_64")]
+        kernel_table!(@tier AVX2, avx2, Isa::Avx2, F32x8, [#[target_feature(enable = "avx2,fma")]];
+            $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
+        #[cfg(target_arch = "x86_64")]
+        kernel_table!(@tier AVX512F, avx512f, Isa::Avx512f, F32x16, [#[target_feature(enable = "avx512f,avx2,fma")]];
+            $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
+    };
+    (@tier $table:ident, $tier:ident, $isa:expr, $vector:ty, $features:tt;
+        $( $name:ident = $generic:path : ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?; )*) => {
+        mod $tier {
+            #[allow(unused_imports)]
+            use super::*;
+            $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
+        }
+        static $table: KernelTable = KernelTable {
+            isa: $isa,
+            lanes: <$vector as crate::vector::Vector>::LANES,
+            $( $name: $tier::$name, )*
+        };
+    };
+    (@kernel [$($features:tt)*] $vector:ty, $name:ident = $generic:path : ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?) => {
+        $($features)*
+        pub unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+            use $generic as generic;
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { generic::<$vector>($($arg),*) }
+        }
+    };
+}
+
+kernel_table! {
+    add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
+}

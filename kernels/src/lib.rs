@@ -1,0 +1,22 @@
+//! The SIMD kernels of the `znn` engine.
+//!
+//! Every algorithm is written once, generic over [`vector::Vector`], and instantiated for three tiers by
+//! [`dispatch`]: `avx512f` (the foundation subset only), `avx2` (AVX2 + FMA) and portable `scalar`.
+//! A [`Kernels`] value is the proof that its tier exists on this machine; its methods are safe: they check
+//! the shapes of the views that they are given.
+//!
+//! The crate knows nothing of threads, networks, files or allocation.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod dispatch;
+pub mod isa;
+pub mod pointwise;
+pub mod vector;
+pub mod view;
+
+pub use dispatch::Kernels;
+pub use isa::Isa;
+pub use view::{Rows, RowsMut};

@@ -1,0 +1,3 @@
+//! Element-wise kernels.
+
+pub mod add;

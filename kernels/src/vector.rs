@@ -1,0 +1,360 @@
+//! The vector of f32 lanes over which every kernel is generic.
+//!
+//! All methods are `#[inline(always)]` and none carries `#[target_feature]`: they take the features of the
+//! function that they are inlined into, which is one of the instantiations in [`crate::dispatch`].
+//! Holding a value is the proof that its tier exists, hence only the ways to obtain the first one are unsafe.
+
+/// A vector of `LANES` f32 lanes.
+pub trait Vector: Copy {
+    /// The number of lanes.
+    const LANES: usize;
+    /// A choice of lanes.
+    type Mask: Copy;
+
+    /// All lanes zero.
+    ///
+    /// # Safety
+    /// The tier of this type must be available, and the call must be inlined into a function that enables it.
+    unsafe fn zero() -> Self;
+
+    /// All lanes `value`.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`].
+    unsafe fn splat(value: f32) -> Self;
+
+    /// The mask of the first `n` lanes; all of them where `n >= LANES`.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`].
+    unsafe fn first(n: usize) -> Self::Mask;
+
+    /// `LANES` floats from `from`, of any alignment.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`]; the floats must be readable.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// The floats of the chosen lanes, zero in the others, whose memory is not touched.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`]; the floats of the chosen lanes must be readable.
+    unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
+
+    /// Stores all lanes, at any alignment.
+    ///
+    /// # Safety
+    /// The floats must be writable.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Stores the chosen lanes; the memory of the others is not touched.
+    ///
+    /// # Safety
+    /// The floats of the chosen lanes must be writable.
+    unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask);
+
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, in one rounding on the SIMD tiers.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger of each pair; `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of each pair; `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// The lanes in which `self > other`.
+    fn greater(self, other: Self) -> Self::Mask;
+    /// `self` in the chosen lanes, `other` in the rest.
+    fn select(self, mask: Self::Mask, other: Self) -> Self;
+    /// The sum of all lanes.
+    fn reduce_add(self) -> f32;
+}
+
+/// The vector of the portable tier.
+#[derive(Clone, Copy, Debug)]
+pub struct F32x4([f32; 4]);
+
+impl F32x4 {
+    #[inline(always)]
+    fn zip(self, other: Self, op: impl Fn(f32, f32) -> f32) -> Self {
+        let mut lanes = self.0;
+        for (a, b) in lanes.iter_mut().zip(other.0) {
+            *a = op(*a, b);
+        }
+        Self(lanes)
+    }
+}
+
+impl Vector for F32x4 {
+    const LANES: usize = 4;
+    type Mask = [bool; 4];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 4])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    unsafe fn first(n: usize) -> Self::Mask {
+        [0 < n, 1 < n, 2 < n, 3 < n]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's contract; an array has the alignment of its elements.
+        Self(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            if mask[i] {
+                // SAFETY: the caller's contract for chosen lanes.
+                *lane = unsafe { from.add(i).read() };
+            }
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's contract; an array has the alignment of its elements.
+        unsafe { to.cast::<[f32; 4]>().write(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask) {
+        for (i, lane) in self.0.into_iter().enumerate() {
+            if mask[i] {
+                // SAFETY: the caller's contract for chosen lanes.
+                unsafe { to.add(i).write(lane) }
+            }
+        }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        self.mul(factor).add(addend)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn greater(self, other: Self) -> Self::Mask {
+        core::array::from_fn(|i| self.0[i] > other.0[i])
+    }
+    #[inline(always)]
+    fn select(self, mask: Self::Mask, other: Self) -> Self {
+        Self(core::array::from_fn(|i| if mask[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    fn reduce_add(self) -> f32 {
+        let [a, b, c, d] = self.0;
+        (a + c) + (b + d)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{F32x8, F32x16};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use core::arch::x86_64::*;
+
+    /// The vector of the AVX2 + FMA tier.
+    #[derive(Clone, Copy, Debug)]
+    pub struct F32x8(__m256);
+
+    /// Eight words of ones, then eight of zeros: a mask of the first `n` lanes starts at `8 - n`.
+    static FIRST_LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    // SAFETY of this impl's blocks without a reason of their own: a value of the type, or the caller's
+    // contract, proves that AVX2 and FMA exist; pointers are covered by the caller's contract.
+    #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
+    impl Vector for F32x8 {
+        const LANES: usize = 8;
+        type Mask = __m256i;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm256_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn first(n: usize) -> Self::Mask {
+            let start = 8 - if n < 8 { n } else { 8 };
+            // eight words from `start <= 8` lie within the table's sixteen
+            unsafe { _mm256_loadu_si256(FIRST_LANES.as_ptr().add(start).cast()) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
+            Self(unsafe { _mm256_maskload_ps(from, mask) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask) {
+            unsafe { _mm256_maskstore_ps(to, mask, self.0) }
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn div(self, other: Self) -> Self {
+            Self(unsafe { _mm256_div_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+        }
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            Self(unsafe { _mm256_max_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn min(self, other: Self) -> Self {
+            Self(unsafe { _mm256_min_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn greater(self, other: Self) -> Self::Mask {
+            unsafe { _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn select(self, mask: Self::Mask, other: Self) -> Self {
+            Self(unsafe { _mm256_blendv_ps(other.0, self.0, _mm256_castsi256_ps(mask)) })
+        }
+        #[inline(always)]
+        fn reduce_add(self) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+    }
+
+    /// The vector of the AVX-512F tier.
+    #[derive(Clone, Copy, Debug)]
+    pub struct F32x16(__m512);
+
+    // SAFETY of this impl's blocks: as for `F32x8`, with AVX-512F. Only foundation instructions are used, so
+    // that the tier covers the many-core chips that have no BW, DQ or VL.
+    #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
+    impl Vector for F32x16 {
+        const LANES: usize = 16;
+        type Mask = __mmask16;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn first(n: usize) -> Self::Mask {
+            ((1u32 << if n < 16 { n } else { 16 }) - 1) as __mmask16
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
+            Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask) {
+            unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn div(self, other: Self) -> Self {
+            Self(unsafe { _mm512_div_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+        }
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            Self(unsafe { _mm512_max_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn min(self, other: Self) -> Self {
+            Self(unsafe { _mm512_min_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn greater(self, other: Self) -> Self::Mask {
+            unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0) }
+        }
+        #[inline(always)]
+        fn select(self, mask: Self::Mask, other: Self) -> Self {
+            Self(unsafe { _mm512_mask_blend_ps(mask, other.0, self.0) })
+        }
+        #[inline(always)]
+        fn reduce_add(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `znn` trains and runs 3D convolutional networks on many-core CPUs.
+#![deny(unsafe_code)]
+
+pub mod conv;
+pub mod data;
+pub mod fft;
+pub mod infer;
+pub mod network;
+pub mod ops;
+pub mod plan;
+pub mod pool;
+pub mod train;
+pub mod volume;

@@ -1,0 +1,3 @@
+//! The program `znn`.
+/// The program.
+fn main() {}

@@ -1,0 +1,80 @@
+//! A group of feature maps.
+
+use aligned_vec::AVec;
+
+use super::Extent;
+
+/// `channels` images of one extent, row-major `[channel][z][y][x]`, aligned to a cache line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    channels: usize,
+    extent: Extent,
+    data: AVec<f32>,
+}
+
+impl Tensor {
+    /// All voxels zero.
+    pub fn zeros(channels: usize, extent: Extent) -> Self {
+        Self::from_fn(channels, extent, |_| 0.0)
+    }
+
+    /// Voxel `i` of the memory order is `value(i)`.
+    pub fn from_fn(channels: usize, extent: Extent, value: impl FnMut(usize) -> f32) -> Self {
+        let data = AVec::from_iter(64, (0..channels * extent.len()).map(value));
+        Self { channels, extent, data }
+    }
+
+    /// A copy of `data`, which must hold `channels * extent.len()` voxels.
+    pub fn from_slice(channels: usize, extent: Extent, data: &[f32]) -> Self {
+        assert_eq!(data.len(), channels * extent.len(), "a tensor of {channels} x {extent}");
+        Self { channels, extent, data: AVec::from_slice(64, data) }
+    }
+
+    /// The number of feature maps.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The extent of each map.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// All voxels.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// All voxels.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// The voxels of one map.
+    pub fn channel(&self, channel: usize) -> &[f32] {
+        let len = self.extent.len();
+        &self.data[channel * len..][..len]
+    }
+
+    /// The voxels of one map.
+    pub fn channel_mut(&mut self, channel: usize) -> &mut [f32] {
+        let len = self.extent.len();
+        &mut self.data[channel * len..][..len]
+    }
+
+    /// The box of extent `extent` whose first voxel is at `origin`, of every map. Panics where it does not fit.
+    pub fn crop(&self, origin: Extent, extent: Extent) -> Self {
+        assert!((origin + extent).all(self.extent, |end, size| end <= size), "crop outside the image");
+        let mut data = AVec::with_capacity(64, self.channels * extent.len());
+        for channel in 0..self.channels {
+            let image = self.channel(channel);
+            for z in 0..extent.z {
+                for y in 0..extent.y {
+                    let start = self.extent.index(origin.z + z, origin.y + y, origin.x);
+                    data.extend_from_slice(&image[start..start + extent.x]);
+                }
+            }
+        }
+        Self { channels: self.channels, extent, data }
+    }
+}
