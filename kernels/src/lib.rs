@@ -19,4 +19,5 @@ pub mod view;
 
 pub use dispatch::Kernels;
 pub use isa::Isa;
+pub use pointwise::transfer::Transfer;
 pub use view::{Rows, RowsMut};

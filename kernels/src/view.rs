@@ -39,7 +39,7 @@ unsafe impl Sync for RowsMut<'_> {}
 impl<'a> Rows<'a> {
     /// All of `data` as rows of `cols` floats; its length must be a multiple of `cols`.
     pub fn new(data: &'a [f32], cols: usize) -> Self {
-        let rows = if cols == 0 { 0 } else { data.len() / cols };
+        let rows = data.len().checked_div(cols).unwrap_or(0);
         assert_eq!(rows * cols, data.len(), "length is not a multiple of the row length");
         Self { data: data.as_ptr(), rows, cols, stride: cols, lifetime: PhantomData }
     }
@@ -107,7 +107,7 @@ impl<'a> Rows<'a> {
 impl<'a> RowsMut<'a> {
     /// All of `data` as rows of `cols` floats; its length must be a multiple of `cols`.
     pub fn new(data: &'a mut [f32], cols: usize) -> Self {
-        let rows = if cols == 0 { 0 } else { data.len() / cols };
+        let rows = data.len().checked_div(cols).unwrap_or(0);
         assert_eq!(rows * cols, data.len(), "length is not a multiple of the row length");
         Self { data: data.as_mut_ptr(), rows, cols, stride: cols, lifetime: PhantomData }
     }

@@ -1,3 +1,4 @@
 //! Element-wise kernels.
 
 pub mod add;
+pub mod transfer;
