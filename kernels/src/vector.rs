@@ -29,6 +29,12 @@ pub trait Vector: Copy {
     /// As [`Vector::zero`].
     unsafe fn first(n: usize) -> Self::Mask;
 
+    /// The mask of the lanes from `start` up to `end`, exclusive; both at most `LANES`.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`].
+    unsafe fn span(start: usize, end: usize) -> Self::Mask;
+
     /// `LANES` floats from `from`, of any alignment.
     ///
     /// # Safety
@@ -105,6 +111,10 @@ impl Vector for F32x4 {
     #[inline(always)]
     unsafe fn first(n: usize) -> Self::Mask {
         [0 < n, 1 < n, 2 < n, 3 < n]
+    }
+    #[inline(always)]
+    unsafe fn span(start: usize, end: usize) -> Self::Mask {
+        core::array::from_fn(|lane| start <= lane && lane < end)
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -216,6 +226,10 @@ mod x86 {
             unsafe { _mm256_loadu_si256(FIRST_LANES.as_ptr().add(start).cast()) }
         }
         #[inline(always)]
+        unsafe fn span(start: usize, end: usize) -> Self::Mask {
+            unsafe { _mm256_andnot_si256(Self::first(start), Self::first(end)) }
+        }
+        #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm256_loadu_ps(from) })
         }
@@ -299,6 +313,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn first(n: usize) -> Self::Mask {
             ((1u32 << if n < 16 { n } else { 16 }) - 1) as __mmask16
+        }
+        #[inline(always)]
+        unsafe fn span(start: usize, end: usize) -> Self::Mask {
+            unsafe { Self::first(end) & !Self::first(start) }
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
