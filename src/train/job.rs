@@ -1,0 +1,497 @@
+//! What to train, on what and how: every option of a training run with its default, as a TOML file.
+//!
+//! A [`Job`] is layered: the defaults, then a file, then the command line, each a [`toml::Table`] that overrides
+//! keys of the one below ([`Job::from_layers`]). The complete job is stored beside the checkpoints, so that a run
+//! is resumed from its folder alone.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use znn_kernels::Isa;
+
+use super::schedule::{Schedule, ScheduleKind};
+use crate::volume::Extent;
+
+/// Every option of a training run. The keys of the file are the field names with `-` for `_`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Job {
+    /// Train on the built-in synthetic volume of cells instead of files.
+    pub demo: bool,
+    /// The network description (`.znn`); none is the built-in network of the demo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<PathBuf>,
+    /// The training images, a multi-page TIFF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// The labels of the training images, a TIFF of the same extent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// Which voxels of the training images count (non-zero), a TIFF of the same extent; none is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masks: Option<PathBuf>,
+    /// The validation images; none trains without validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_images: Option<PathBuf>,
+    /// The labels of the validation images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_labels: Option<PathBuf>,
+    /// The folder that receives checkpoints, metrics, curve and preview.
+    pub out: PathBuf,
+
+    /// The output patch of one iteration, in voxels.
+    pub output_size: Extent,
+    /// What the network learns from the labels.
+    pub target: Target,
+    /// Weights of the two classes in the gradient.
+    pub rebalance: Rebalance,
+    /// Random flips along z, y and x and exchange of x and y.
+    pub augment: bool,
+    /// Mirror the images at their border, so that every voxel of the labels is used.
+    pub mirror: bool,
+
+    /// The loss; `auto` follows the target.
+    pub loss: LossKind,
+    /// The learning rate at the start.
+    pub eta: f64,
+    /// How much of the previous step is kept, in [0, 1).
+    pub momentum: f64,
+    /// The decay of the weights towards 0 per iteration, in units of eta.
+    pub weight_decay: f64,
+    /// How eta falls over the iterations.
+    pub schedule: ScheduleKind,
+    /// The factor of eta at each step of the schedule `step`, in (0, 1].
+    pub anneal_factor: f64,
+    /// The iterations between two steps of the schedule `step`.
+    pub anneal_every: u64,
+    /// The iterations (patches) of the whole run.
+    pub iterations: u64,
+    /// Stop after this many seconds of training, whatever the iteration; none has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<f64>,
+    /// The seed of weights, sampling, augmentation, dropout and the synthetic volume.
+    pub seed: u64,
+
+    /// Worker threads; 0 is one for each core.
+    pub threads: usize,
+    /// How convolutions are computed.
+    pub algorithm: Algorithm,
+    /// The same bits whatever the number of threads, at some cost in speed.
+    pub deterministic: bool,
+    /// The instruction-set tier; `auto` is the widest of the machine.
+    pub isa: IsaChoice,
+
+    /// The iterations between two training reports.
+    pub report_every: u64,
+    /// The iterations between two validations.
+    pub validate_every: u64,
+    /// The patches of one validation.
+    pub validate_patches: u64,
+    /// The iterations between two checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for Job {
+    /// The defaults of the original system wherever it has the option.
+    fn default() -> Self {
+        Self {
+            demo: false,
+            net: None,
+            images: None,
+            labels: None,
+            masks: None,
+            val_images: None,
+            val_labels: None,
+            out: PathBuf::from("out"),
+            output_size: Extent::new(1, 100, 100),
+            target: Target::Boundary,
+            rebalance: Rebalance::None,
+            augment: true,
+            mirror: false,
+            loss: LossKind::Auto,
+            eta: 0.01,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            schedule: ScheduleKind::Step,
+            anneal_factor: 1.0,
+            anneal_every: 100,
+            iterations: 400_000,
+            time_limit: None,
+            seed: 1,
+            threads: 0,
+            algorithm: Algorithm::Auto,
+            deterministic: false,
+            isa: IsaChoice::Auto,
+            report_every: 10,
+            validate_every: 500,
+            validate_patches: 10,
+            checkpoint_every: 1000,
+        }
+    }
+}
+
+/// What the network learns from the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Two channels: inside a cell (label > 0), and its complement.
+    Boundary,
+    /// Three channels: whether a voxel and its predecessor along x, y, z have the same label.
+    Affinity,
+    /// The labels as they are.
+    Raw,
+}
+
+/// Weights of the two classes in the gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rebalance {
+    /// All voxels weigh the same.
+    None,
+    /// By the class frequencies of the whole volume.
+    Global,
+    /// By the class frequencies of the patch.
+    Patch,
+}
+
+/// The loss as asked for; see [`Job::loss`] for the choice behind `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// `softmax` for boundaries, `binomial-cross-entropy` for affinities, `square` for raw labels.
+    Auto,
+    /// The squared difference.
+    Square,
+    /// The squared difference where it exceeds a margin of 0.2.
+    SquareSquare,
+    /// The cross entropy of each channel for itself.
+    BinomialCrossEntropy,
+    /// Softmax over the channels and its cross entropy.
+    Softmax,
+}
+
+impl LossKind {
+    /// The loss that `auto` stands for with `target`; any other is itself.
+    pub fn resolve(self, target: Target) -> Self {
+        match (self, target) {
+            (LossKind::Auto, Target::Boundary) => LossKind::Softmax,
+            (LossKind::Auto, Target::Affinity) => LossKind::BinomialCrossEntropy,
+            (LossKind::Auto, Target::Raw) => LossKind::Square,
+            (loss, _) => loss,
+        }
+    }
+}
+
+/// How convolutions are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Whichever measures fastest for each layer.
+    Auto,
+    /// SIMD loops over the images.
+    Direct,
+    /// Products of spectra.
+    Fft,
+}
+
+/// The instruction-set tier as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsaChoice {
+    /// The widest of the machine.
+    Auto,
+    /// Portable code.
+    Scalar,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 foundation.
+    Avx512f,
+}
+
+impl IsaChoice {
+    /// The tier that is meant on this machine, which may lack it ([`Isa::is_available`]).
+    pub fn isa(self) -> Isa {
+        match self {
+            IsaChoice::Auto => Isa::best(),
+            IsaChoice::Scalar => Isa::Scalar,
+            IsaChoice::Avx2 => Isa::Avx2,
+            IsaChoice::Avx512f => Isa::Avx512f,
+        }
+    }
+}
+
+/// Why a job cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The file cannot be read or written.
+    #[error("{}: cannot {action} the job", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `write`.
+        action: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or a key or a value is not one of a job.
+    #[error("{}, line {line}: `{text}`: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The text of the line.
+        text: String,
+        /// What was expected.
+        message: String,
+    },
+    /// The layers do not make a job.
+    #[error("{0}")]
+    Layers(String),
+    /// The value of a key makes no sense.
+    #[error("{key} = {value}: expected {expected}")]
+    Value {
+        /// The key, as in the file and, after `--`, on the command line.
+        key: &'static str,
+        /// The value found.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A key is missing.
+    #[error("{key} is missing: {reason}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Why it is needed.
+        reason: &'static str,
+    },
+    /// Two keys exclude each other.
+    #[error("{key} cannot go with {other}: {reason}")]
+    Conflict {
+        /// One key.
+        key: &'static str,
+        /// The other.
+        other: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// A key whose value differs between two jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// The value before, as TOML, or `unset`.
+    pub before: String,
+    /// The value now, as TOML, or `unset`.
+    pub now: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.key, self.before, self.now)
+    }
+}
+
+/// The keys that hold paths, which a file gives relative to its own folder.
+const PATHS: [&str; 7] = ["net", "images", "labels", "masks", "val-images", "val-labels", "out"];
+
+impl Job {
+    /// The demo: the built-in network on the synthetic volume, for at most two minutes.
+    pub fn demo() -> Self {
+        Self {
+            demo: true,
+            output_size: Extent::new(1, 64, 64),
+            eta: 0.02,
+            momentum: 0.9,
+            iterations: 4000,
+            time_limit: Some(110.0),
+            validate_every: 100,
+            checkpoint_every: 500,
+            ..Self::default()
+        }
+    }
+
+    /// The job of the layers, each overriding those before it: the defaults (those of [`Job::demo`] where a layer
+    /// asks for it), then `layers` in order. The result is validated.
+    pub fn from_layers(layers: &[Table]) -> Result<Self, JobError> {
+        let mut merged = Table::new();
+        for layer in layers {
+            merged.extend(layer.clone());
+        }
+        let is_demo = merged.get("demo").and_then(Value::as_bool).unwrap_or(false);
+        let mut table = if is_demo { Self::demo() } else { Self::default() }.to_table();
+        table.extend(merged);
+        let job: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| JobError::Layers(error.message().to_owned()))?;
+        job.validate()?;
+        Ok(job)
+    }
+
+    /// The layer written in a file: only the keys that it names, checked for name and type, with its paths made
+    /// relative to the file's folder.
+    pub fn read_layer(path: &Path) -> Result<Table, JobError> {
+        let text = std::fs::read_to_string(path).map_err(|source| JobError::Io {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        })?;
+        let fail = |error: toml::de::Error| parse_error(path, &text, &error);
+        toml::from_str::<Self>(&text).map_err(fail)?;
+        let mut table: Table = toml::from_str(&text).map_err(fail)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for key in PATHS {
+            if let Some(Value::String(value)) = table.get_mut(key) {
+                *value = folder.join(&*value).to_string_lossy().into_owned();
+            }
+        }
+        Ok(table)
+    }
+
+    /// All keys with their values.
+    pub fn to_table(&self) -> Table {
+        Table::try_from(self).expect("every field of a job is representable in TOML")
+    }
+
+    /// Writes the job to `path` so that it can be read from anywhere: with absolute paths, and never half written.
+    pub fn write(&self, path: &Path) -> Result<(), JobError> {
+        let fail = |source| JobError::Io { path: path.to_owned(), action: "write", source };
+        let mut table = self.to_table();
+        for key in PATHS {
+            if let Some(Value::String(value)) = table.get_mut(key) {
+                *value = std::path::absolute(&*value).map_err(fail)?.to_string_lossy().into_owned();
+            }
+        }
+        let partial = path.with_extension("toml.partial");
+        std::fs::write(&partial, table.to_string()).map_err(fail)?;
+        std::fs::rename(&partial, path).map_err(fail)
+    }
+
+    /// The keys whose values differ in `now`, in alphabetical order; the folder `out` aside.
+    pub fn changes(&self, now: &Self) -> Vec<Change> {
+        let (before, now) = (self.to_table(), now.to_table());
+        let text = |value: Option<&Value>| value.map_or("unset".to_owned(), Value::to_string);
+        let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        keys.into_iter()
+            .filter(|key| *key != "out" && before.get(*key) != now.get(*key))
+            .map(|key| Change { key: key.clone(), before: text(before.get(key)), now: text(now.get(key)) })
+            .collect()
+    }
+
+    /// The learning rate over the iterations.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            kind: self.schedule,
+            eta: self.eta,
+            anneal_factor: self.anneal_factor,
+            anneal_every: self.anneal_every,
+            iterations: self.iterations,
+        }
+    }
+
+    /// Whether the values make sense, alone and together. Files are not opened.
+    pub fn validate(&self) -> Result<(), JobError> {
+        self.validate_values()?;
+        self.validate_files()
+    }
+
+    fn validate_values(&self) -> Result<(), JobError> {
+        let check = |ok: bool, key, value: &dyn fmt::Display, expected| match ok {
+            true => Ok(()),
+            false => Err(JobError::Value { key, value: value.to_string(), expected }),
+        };
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        check(
+            !self.output_size.is_empty(),
+            "output-size",
+            &self.output_size,
+            "at least 1 voxel along each axis",
+        )?;
+        check(positive(self.eta), "eta", &self.eta, "a number above 0")?;
+        check((0.0..1.0).contains(&self.momentum), "momentum", &self.momentum, "a number from 0 to below 1")?;
+        check(
+            (0.0..=1.0).contains(&self.weight_decay),
+            "weight-decay",
+            &self.weight_decay,
+            "a number from 0 to 1",
+        )?;
+        let factor = self.anneal_factor;
+        check(factor > 0.0 && factor <= 1.0, "anneal-factor", &factor, "a number above 0 and at most 1")?;
+        if let Some(limit) = self.time_limit {
+            check(positive(limit), "time-limit", &limit, "a number of seconds above 0")?;
+        }
+        for (key, value) in [
+            ("anneal-every", self.anneal_every),
+            ("iterations", self.iterations),
+            ("report-every", self.report_every),
+            ("validate-every", self.validate_every),
+            ("validate-patches", self.validate_patches),
+            ("checkpoint-every", self.checkpoint_every),
+        ] {
+            check(value > 0, key, &value, "an integer above 0")?;
+        }
+        check(self.seed <= i64::MAX as u64, "seed", &self.seed, "an integer below 2^63")?;
+        check(
+            self.isa.isa().is_available(),
+            "isa",
+            &self.isa.isa(),
+            "a tier that this machine has; `znn info` lists them",
+        )
+    }
+
+    fn validate_files(&self) -> Result<(), JobError> {
+        if self.demo {
+            let given = [
+                ("images", &self.images),
+                ("labels", &self.labels),
+                ("masks", &self.masks),
+                ("val-images", &self.val_images),
+                ("val-labels", &self.val_labels),
+            ];
+            return match given.iter().find(|(_, path)| path.is_some()) {
+                Some((key, _)) => Err(JobError::Conflict {
+                    key,
+                    other: "demo",
+                    reason: "the demo trains on its own synthetic volume",
+                }),
+                None => Ok(()),
+            };
+        }
+        let need = |path: &Option<PathBuf>, key, reason| match path {
+            Some(_) => Ok(()),
+            None => Err(JobError::Missing { key, reason }),
+        };
+        need(&self.net, "net", "without demo, a network description (.znn) is needed")?;
+        need(&self.images, "images", "without demo, training images (TIFF) are needed")?;
+        need(&self.labels, "labels", "the training images need labels (TIFF)")?;
+        if self.val_images.is_some() {
+            need(&self.val_labels, "val-labels", "the validation images need labels (TIFF)")?;
+        }
+        if self.val_labels.is_some() {
+            need(&self.val_images, "val-images", "the validation labels need images (TIFF)")?;
+        }
+        Ok(())
+    }
+}
+
+/// `error` with the line of the file that it is about.
+fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> JobError {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+    JobError::Parse {
+        path: path.to_owned(),
+        line: line + 1,
+        text: text.lines().nth(line).unwrap_or("").trim().to_owned(),
+        message: error.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use super::*;
+
+fn layer(text: &str) -> Table {
+    toml::from_str(text).unwrap()
+}
+
+/// A job that is valid without `demo`, and `text` on top.
+fn job(text: &str) -> Result<Job, JobError> {
+    Job::from_layers(&[layer("net = 'a.znn'\nimages = 'a.tif'\nlabels = 'b.tif'"), layer(text)])
+}
+
+#[test]
+fn a_job_survives_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    let written = Job {
+        net: Some("/nets/a.znn".into()),
+        images: Some("/data/a.tif".into()),
+        labels: Some("/data/b.tif".into()),
+        out: "/runs/a".into(),
+        output_size: Extent::new(2, 30, 40),
+        target: Target::Affinity,
+        loss: LossKind::SquareSquare,
+        eta: 0.003,
+        schedule: ScheduleKind::Cosine,
+        time_limit: Some(1.5),
+        seed: i64::MAX as u64,
+        isa: IsaChoice::Scalar,
+        augment: false,
+        ..Job::default()
+    };
+    written.write(&path).unwrap();
+    assert_eq!(Job::from_layers(&[Job::read_layer(&path).unwrap()]).unwrap(), written);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file is left");
+}
+
+#[test]
+fn the_default_and_the_demo_survive_their_tables() {
+    for job in [Job::default(), Job::demo()] {
+        assert_eq!(job.to_table().try_into::<Job>().unwrap(), job);
+    }
+    Job::demo().validate().unwrap();
+}
+
+#[test]
+fn later_layers_override_earlier_ones() {
+    let job = Job::from_layers(&[
+        layer("demo = true\neta = 0.5\nseed = 3"),
+        layer("eta = 0.25\noutput-size = [1, 8, 9]"),
+    ])
+    .unwrap();
+    assert_eq!((job.eta, job.seed, job.output_size), (0.25, 3, Extent::new(1, 8, 9)));
+    assert_eq!(job.iterations, Job::demo().iterations, "the demo has defaults of its own");
+}
+
+#[test]
+fn paths_are_relative_to_the_file_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    std::fs::write(&path, "net = 'nets/a.znn'\nimages = '/data/a.tif'\nlabels = '../b.tif'\neta = 1\n")
+        .unwrap();
+    let job = Job::from_layers(&[Job::read_layer(&path).unwrap()]).unwrap();
+    assert_eq!(job.net, Some(folder.path().join("nets/a.znn")));
+    assert_eq!(job.images, Some("/data/a.tif".into()));
+    assert_eq!(job.labels, Some(folder.path().join("../b.tif")));
+    assert_eq!(job.out, Path::new("out"), "a default is relative to the working directory");
+    assert_eq!(job.eta, 1.0, "an integer is a number");
+}
+
+#[test]
+fn a_stored_job_has_absolute_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    let written = Job { net: Some("a.znn".into()), ..Job::default() };
+    written.write(&path).unwrap();
+    let table = Job::read_layer(&path).unwrap();
+    assert_eq!(
+        table["net"].as_str().unwrap(),
+        std::env::current_dir().unwrap().join("a.znn").to_str().unwrap()
+    );
+}
+
+#[test]
+fn errors_of_a_file_name_the_line_and_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    for (text, expected) in [
+        (
+            "seed = 1\netta = 0.1\n",
+            "line 2: `etta = 0.1`: unknown field `etta`, expected one of `demo`, `net`",
+        ),
+        ("\neta = 'fast'\n", "line 2: `eta = 'fast'`: invalid type: string \"fast\", expected f64"),
+        (
+            "output-size = [1, 2]\n",
+            "line 1: `output-size = [1, 2]`: invalid length 2, expected an array of length 3",
+        ),
+        ("target = 'edges'\n", "unknown variant `edges`, expected one of `boundary`, `affinity`, `raw`"),
+        ("iterations = -5\n", "line 1: `iterations = -5`: invalid value: integer `-5`, expected u64"),
+        ("demo = maybe\n", "line 1: `demo = maybe`: "),
+        ("seed = 1\nseed = 2\n", "line 2: `seed = 2`: duplicate key"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let message = Job::read_layer(&path).unwrap_err().to_string();
+        assert!(message.starts_with(path.to_str().unwrap()), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+    let error = Job::read_layer(&folder.path().join("absent.toml")).unwrap_err();
+    assert!(error.to_string().ends_with("absent.toml: cannot read the job"), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn errors_of_values_name_key_value_and_what_was_expected() {
+    for (text, expected) in [
+        ("output-size = [1, 0, 5]", "output-size = 1,0,5: expected at least 1 voxel along each axis"),
+        ("eta = 0", "eta = 0: expected a number above 0"),
+        ("eta = nan", "eta = NaN: expected a number above 0"),
+        ("momentum = 1", "momentum = 1: expected a number from 0 to below 1"),
+        ("weight-decay = -0.5", "weight-decay = -0.5: expected a number from 0 to 1"),
+        ("anneal-factor = 1.5", "anneal-factor = 1.5: expected a number above 0 and at most 1"),
+        ("time-limit = 0", "time-limit = 0: expected a number of seconds above 0"),
+        ("anneal-every = 0", "anneal-every = 0: expected an integer above 0"),
+        ("iterations = 0", "iterations = 0: expected an integer above 0"),
+        ("report-every = 0", "report-every = 0: expected an integer above 0"),
+        ("validate-every = 0", "validate-every = 0: expected an integer above 0"),
+        ("validate-patches = 0", "validate-patches = 0: expected an integer above 0"),
+        ("checkpoint-every = 0", "checkpoint-every = 0: expected an integer above 0"),
+        ("demo = true", "images cannot go with demo: the demo trains on its own synthetic volume"),
+        ("val-images = 'v.tif'", "val-labels is missing: the validation images need labels (TIFF)"),
+        ("val-labels = 'v.tif'", "val-images is missing: the validation labels need images (TIFF)"),
+        ("eta = 'fast'", "invalid type: string \"fast\", expected f64"),
+    ] {
+        assert_eq!(job(text).unwrap_err().to_string(), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("", "net is missing: without demo, a network description (.znn) is needed"),
+        ("net = 'a.znn'", "images is missing: without demo, training images (TIFF) are needed"),
+        ("net = 'a.znn'\nimages = 'a.tif'", "labels is missing: the training images need labels (TIFF)"),
+    ] {
+        assert_eq!(Job::from_layers(&[layer(text)]).unwrap_err().to_string(), expected);
+    }
+    let seed = Job { seed: u64::MAX, ..Job::demo() }.validate().unwrap_err();
+    assert_eq!(seed.to_string(), "seed = 18446744073709551615: expected an integer below 2^63");
+}
+
+#[test]
+fn a_missing_tier_is_an_error_and_a_present_one_is_not() {
+    for (choice, isa) in
+        [(IsaChoice::Scalar, Isa::Scalar), (IsaChoice::Avx2, Isa::Avx2), (IsaChoice::Avx512f, Isa::Avx512f)]
+    {
+        let result = Job { isa: choice, ..Job::demo() }.validate();
+        assert_eq!(result.is_ok(), isa.is_available(), "{isa}");
+        if let Err(error) = result {
+            assert_eq!(
+                error.to_string(),
+                format!("isa = {isa}: expected a tier that this machine has; `znn info` lists them")
+            );
+        }
+    }
+}
+
+#[test]
+fn changes_are_listed_by_key() {
+    let before = job("").unwrap();
+    let now = job("iterations = 9\ntime-limit = 5\nout = 'elsewhere'").unwrap();
+    let changes: Vec<String> = before.changes(&now).iter().map(Change::to_string).collect();
+    assert_eq!(changes, ["iterations: 400000 -> 9", "time-limit: unset -> 5.0"]);
+    assert!(now.changes(&now).is_empty());
+}
+
+#[test]
+fn auto_loss_follows_the_target() {
+    assert_eq!(LossKind::Auto.resolve(Target::Boundary), LossKind::Softmax);
+    assert_eq!(LossKind::Auto.resolve(Target::Affinity), LossKind::BinomialCrossEntropy);
+    assert_eq!(LossKind::Auto.resolve(Target::Raw), LossKind::Square);
+    assert_eq!(LossKind::Square.resolve(Target::Affinity), LossKind::Square);
+}

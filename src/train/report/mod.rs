@@ -1,0 +1,105 @@
+//! What a person sees of a training run: progress, metrics, learning curve and preview.
+//!
+//! The trainer tells an [`Observer`] what happens; [`Reporter`] is the one that shows it on the terminal and keeps
+//! `metrics.jsonl`, `curve.png` and `preview.png` in the folder of the run.
+
+pub mod curve;
+pub mod metrics;
+pub mod picture;
+pub mod preview;
+pub mod progress;
+mod reporter;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::volume::Tensor;
+use metrics::MetricsError;
+use picture::PictureError;
+
+pub use progress::Verbosity;
+pub use reporter::{FileNames, Reporter, ReporterOptions};
+
+/// One training iteration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainStep {
+    /// The iterations done, this one included.
+    pub iteration: u64,
+    /// The loss for each output voxel and channel.
+    pub loss: f64,
+    /// The fraction of output voxels and channels on the wrong side of 0.5.
+    pub pixel_error: f64,
+    /// The output voxels computed.
+    pub voxels: u64,
+    /// The time that the iteration took.
+    pub elapsed: Duration,
+    /// The learning rate.
+    pub eta: f64,
+}
+
+/// One validation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// The training iterations done.
+    pub iteration: u64,
+    /// The mean loss for each output voxel and channel.
+    pub loss: f64,
+    /// The fraction of output voxels and channels on the wrong side of 0.5.
+    pub pixel_error: f64,
+    /// The pixel error of the best constant prediction on the same voxels, where known.
+    pub constant_error: Option<f64>,
+    /// The output voxels computed.
+    pub voxels: u64,
+    /// The time that the validation took.
+    pub elapsed: Duration,
+    /// The learning rate of training.
+    pub eta: f64,
+}
+
+/// A report cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The history.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The curve or the preview.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+}
+
+/// Is told what happens in a training run. An error stops the run. Every method does nothing unless implemented.
+pub trait Observer {
+    /// An iteration has been done.
+    fn on_train(&mut self, _step: &TrainStep) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// A validation has been done.
+    fn on_validation(&mut self, _validation: &Validation) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// There is a prediction to look at. `input` may be larger than `prediction` by the field of view; `prediction`
+    /// (after the softmax, where the loss has one) and `target` have one shape and lie in 0..1.
+    fn on_preview(
+        &mut self,
+        _input: &Tensor,
+        _prediction: &Tensor,
+        _target: &Tensor,
+    ) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// The state after `iteration` iterations is safe in `path`.
+    fn on_checkpoint(&mut self, _iteration: u64, _path: &Path) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// The run has ended, be it early.
+    fn finish(&mut self) -> Result<(), ReportError> {
+        Ok(())
+    }
+}
+
+/// The observer that looks away.
+impl Observer for () {}
