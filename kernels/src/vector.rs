@@ -71,6 +71,14 @@ pub trait Vector: Copy {
     fn greater(self, other: Self) -> Self::Mask;
     /// `self` in the chosen lanes, `other` in the rest.
     fn select(self, mask: Self::Mask, other: Self) -> Self;
+    /// The magnitude.
+    fn abs(self) -> Self;
+    /// The magnitude of `self` with the sign of `sign`.
+    fn copy_sign(self, sign: Self) -> Self;
+    /// The nearest integer, ties to even.
+    fn round(self) -> Self;
+    /// `self * 2^n` for integral `n` in -250..=250; subnormal results are rounded, not flushed.
+    fn scale_by_power(self, n: Self) -> Self;
     /// The sum of all lanes.
     fn reduce_add(self) -> f32;
 }
@@ -173,6 +181,32 @@ impl Vector for F32x4 {
         Self(core::array::from_fn(|i| if mask[i] { self.0[i] } else { other.0[i] }))
     }
     #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.map(f32::abs))
+    }
+    #[inline(always)]
+    fn copy_sign(self, sign: Self) -> Self {
+        self.zip(sign, f32::copysign)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // From 2^23 on every float is an integer; below it the sum has no bits left for a fraction.
+        const INTEGERS: f32 = 8_388_608.0;
+        Self(self.0.map(|x| {
+            let shift = INTEGERS.copysign(x);
+            if x.abs() < INTEGERS { ((x + shift) - shift).copysign(x) } else { x }
+        }))
+    }
+    #[inline(always)]
+    fn scale_by_power(self, n: Self) -> Self {
+        self.zip(n, |x, n| {
+            // Two factors, because 2^n itself may lie outside the normal floats.
+            let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+            let n = n as i32;
+            x * power(n >> 1) * power(n - (n >> 1))
+        })
+    }
+    #[inline(always)]
     fn reduce_add(self) -> f32 {
         let [a, b, c, d] = self.0;
         (a + c) + (b + d)
@@ -268,6 +302,32 @@ mod x86 {
             Self(unsafe { _mm256_blendv_ps(other.0, self.0, _mm256_castsi256_ps(mask)) })
         }
         #[inline(always)]
+        fn abs(self) -> Self {
+            Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
+        }
+        #[inline(always)]
+        fn copy_sign(self, sign: Self) -> Self {
+            let of = unsafe { _mm256_and_ps(_mm256_set1_ps(-0.0), sign.0) };
+            Self(unsafe { _mm256_or_ps(self.abs().0, of) })
+        }
+        #[inline(always)]
+        fn round(self) -> Self {
+            Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+        }
+        #[inline(always)]
+        fn scale_by_power(self, n: Self) -> Self {
+            // Two factors, because 2^n itself may lie outside the normal floats.
+            unsafe {
+                let bias = _mm256_set1_epi32(127);
+                let n = _mm256_cvtps_epi32(n.0);
+                let half = _mm256_srai_epi32::<1>(n);
+                let first = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+                let second = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
+                let scaled = _mm256_mul_ps(self.0, _mm256_castsi256_ps(first));
+                Self(_mm256_mul_ps(scaled, _mm256_castsi256_ps(second)))
+            }
+        }
+        #[inline(always)]
         fn reduce_add(self) -> f32 {
             unsafe {
                 let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
@@ -351,6 +411,28 @@ mod x86 {
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {
             Self(unsafe { _mm512_mask_blend_ps(mask, other.0, self.0) })
+        }
+        #[inline(always)]
+        fn abs(self) -> Self {
+            Self(unsafe { _mm512_abs_ps(self.0) })
+        }
+        #[inline(always)]
+        fn copy_sign(self, sign: Self) -> Self {
+            // one ternary operation on the bits: the sign bit of `sign`, all others of `self`
+            unsafe {
+                let sign_bit = _mm512_set1_epi32(i32::MIN);
+                let (own, sign) = (_mm512_castps_si512(self.0), _mm512_castps_si512(sign.0));
+                Self(_mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xCA>(sign_bit, sign, own)))
+            }
+        }
+        #[inline(always)]
+        fn round(self) -> Self {
+            // scale 0, to nearest even, no exceptions
+            Self(unsafe { _mm512_roundscale_ps::<8>(self.0) })
+        }
+        #[inline(always)]
+        fn scale_by_power(self, n: Self) -> Self {
+            Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
         }
         #[inline(always)]
         fn reduce_add(self) -> f32 {

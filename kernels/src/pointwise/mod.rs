@@ -1,4 +1,5 @@
 //! Element-wise kernels.
 
 pub mod add;
+mod exp;
 pub mod transfer;
