@@ -14,10 +14,16 @@ extern crate std;
 pub mod dispatch;
 pub mod isa;
 pub mod pointwise;
+pub mod pool;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 pub mod view;
+pub mod words;
 
 pub use dispatch::Kernels;
 pub use isa::Isa;
+pub use pointwise::sgd::Sgd;
 pub use pointwise::transfer::Transfer;
+pub use pool::Window;
 pub use view::{Rows, RowsMut};

@@ -4,12 +4,16 @@
 //! function that they are inlined into, which is one of the instantiations in [`crate::dispatch`].
 //! Holding a value is the proof that its tier exists, hence only the ways to obtain the first one are unsafe.
 
+use crate::words::Words;
+
 /// A vector of `LANES` f32 lanes.
 pub trait Vector: Copy {
     /// The number of lanes.
     const LANES: usize;
     /// A choice of lanes.
     type Mask: Copy;
+    /// The vector of as many u32 lanes.
+    type Words: Words<Mask = Self::Mask>;
 
     /// All lanes zero.
     ///
@@ -29,6 +33,12 @@ pub trait Vector: Copy {
     /// As [`Vector::zero`].
     unsafe fn first(n: usize) -> Self::Mask;
 
+    /// The mask of the lanes from `start` to before `end`; lanes beyond the last are ignored.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`].
+    unsafe fn between(start: usize, end: usize) -> Self::Mask;
+
     /// `LANES` floats from `from`, of any alignment.
     ///
     /// # Safety
@@ -40,6 +50,13 @@ pub trait Vector: Copy {
     /// # Safety
     /// As [`Vector::zero`]; the floats of the chosen lanes must be readable.
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
+
+    /// Lane `i` from `from + i * stride` for the chosen lanes, zero in the others, whose memory is not
+    /// touched. `stride * LANES` must be below 2^31.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`]; the floats of the chosen lanes must be readable.
+    unsafe fn load_strided(from: *const f32, stride: usize, mask: Self::Mask) -> Self;
 
     /// Stores all lanes, at any alignment.
     ///
@@ -69,8 +86,12 @@ pub trait Vector: Copy {
     fn min(self, other: Self) -> Self;
     /// The lanes in which `self > other`.
     fn greater(self, other: Self) -> Self::Mask;
+    /// The lanes in which `self > other` or `self` is NaN: a running maximum by it never loses a NaN.
+    fn exceeds(self, other: Self) -> Self::Mask;
     /// `self` in the chosen lanes, `other` in the rest.
     fn select(self, mask: Self::Mask, other: Self) -> Self;
+    /// `self + addend` in the chosen lanes, `self` in the rest.
+    fn add_masked(self, mask: Self::Mask, addend: Self) -> Self;
     /// The magnitude.
     fn abs(self) -> Self;
     /// The magnitude of `self` with the sign of `sign`.
@@ -101,6 +122,7 @@ impl F32x4 {
 impl Vector for F32x4 {
     const LANES: usize = 4;
     type Mask = [bool; 4];
+    type Words = crate::words::U32x4;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -115,6 +137,10 @@ impl Vector for F32x4 {
         [0 < n, 1 < n, 2 < n, 3 < n]
     }
     #[inline(always)]
+    unsafe fn between(start: usize, end: usize) -> Self::Mask {
+        core::array::from_fn(|i| start <= i && i < end)
+    }
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's contract; an array has the alignment of its elements.
         Self(unsafe { from.cast::<[f32; 4]>().read() })
@@ -126,6 +152,17 @@ impl Vector for F32x4 {
             if mask[i] {
                 // SAFETY: the caller's contract for chosen lanes.
                 *lane = unsafe { from.add(i).read() };
+            }
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn load_strided(from: *const f32, stride: usize, mask: Self::Mask) -> Self {
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            if mask[i] {
+                // SAFETY: the caller's contract for chosen lanes.
+                *lane = unsafe { from.add(i * stride).read() };
             }
         }
         Self(lanes)
@@ -177,8 +214,16 @@ impl Vector for F32x4 {
         core::array::from_fn(|i| self.0[i] > other.0[i])
     }
     #[inline(always)]
+    fn exceeds(self, other: Self) -> Self::Mask {
+        core::array::from_fn(|i| self.0[i] > other.0[i] || self.0[i].is_nan())
+    }
+    #[inline(always)]
     fn select(self, mask: Self::Mask, other: Self) -> Self {
         Self(core::array::from_fn(|i| if mask[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    fn add_masked(self, mask: Self::Mask, addend: Self) -> Self {
+        self.add(addend).select(mask, self)
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -234,6 +279,7 @@ mod x86 {
     impl Vector for F32x8 {
         const LANES: usize = 8;
         type Mask = __m256i;
+        type Words = crate::words::U32x8;
 
         #[inline(always)]
         unsafe fn zero() -> Self {
@@ -250,12 +296,25 @@ mod x86 {
             unsafe { _mm256_loadu_si256(FIRST_LANES.as_ptr().add(start).cast()) }
         }
         #[inline(always)]
+        unsafe fn between(start: usize, end: usize) -> Self::Mask {
+            unsafe { _mm256_andnot_si256(Self::first(start), Self::first(end)) }
+        }
+        #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm256_loadu_ps(from) })
         }
         #[inline(always)]
         unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
             Self(unsafe { _mm256_maskload_ps(from, mask) })
+        }
+        #[inline(always)]
+        unsafe fn load_strided(from: *const f32, stride: usize, mask: Self::Mask) -> Self {
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let index = _mm256_mullo_epi32(lanes, _mm256_set1_epi32(stride as i32));
+                let zero = _mm256_setzero_ps();
+                Self(_mm256_mask_i32gather_ps::<4>(zero, from, index, _mm256_castsi256_ps(mask)))
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
@@ -296,6 +355,17 @@ mod x86 {
         #[inline(always)]
         fn greater(self, other: Self) -> Self::Mask {
             unsafe { _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn exceeds(self, other: Self) -> Self::Mask {
+            unsafe {
+                let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
+                _mm256_castps_si256(_mm256_or_ps(greater, _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0)))
+            }
+        }
+        #[inline(always)]
+        fn add_masked(self, mask: Self::Mask, addend: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, _mm256_and_ps(_mm256_castsi256_ps(mask), addend.0)) })
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {
@@ -347,6 +417,7 @@ mod x86 {
     impl Vector for F32x16 {
         const LANES: usize = 16;
         type Mask = __mmask16;
+        type Words = crate::words::U32x16;
 
         #[inline(always)]
         unsafe fn zero() -> Self {
@@ -361,12 +432,24 @@ mod x86 {
             ((1u32 << if n < 16 { n } else { 16 }) - 1) as __mmask16
         }
         #[inline(always)]
+        unsafe fn between(start: usize, end: usize) -> Self::Mask {
+            unsafe { Self::first(end) & !Self::first(start) }
+        }
+        #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm512_loadu_ps(from) })
         }
         #[inline(always)]
         unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self {
             Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+        }
+        #[inline(always)]
+        unsafe fn load_strided(from: *const f32, stride: usize, mask: Self::Mask) -> Self {
+            unsafe {
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let index = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(stride as i32));
+                Self(_mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), mask, index, from))
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
@@ -407,6 +490,17 @@ mod x86 {
         #[inline(always)]
         fn greater(self, other: Self) -> Self::Mask {
             unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0) }
+        }
+        #[inline(always)]
+        fn exceeds(self, other: Self) -> Self::Mask {
+            unsafe {
+                _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0)
+                    | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)
+            }
+        }
+        #[inline(always)]
+        fn add_masked(self, mask: Self::Mask, addend: Self) -> Self {
+            Self(unsafe { _mm512_mask_add_ps(self.0, mask, self.0, addend.0) })
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {

@@ -14,7 +14,7 @@ use crate::vector::Vector;
 #[inline(always)]
 pub(crate) unsafe fn exp_of_negative<V: Vector>(x: V) -> V {
     /// `ln 2` in two parts; the first has so few bits that its products with `n` are exact.
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     /// `(exp(r) - 1 - r) / r^2`, the highest power first; relative error of `exp` 3.1e-9.
     const POLYNOMIAL: [f32; 5] = [0.001_381_446_2, 0.008_368_781, 0.041_668_395, 0.166_665_2, 0.499_999_93];
