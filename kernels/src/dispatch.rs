@@ -127,4 +127,6 @@ kernel_table! {
          accumulate: bool, dx: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

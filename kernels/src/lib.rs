@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod isa;
 pub mod pointwise;
 pub mod pool;
+pub mod spectral;
 #[cfg(test)]
 mod testing;
 pub mod vector;
@@ -26,4 +27,5 @@ pub use isa::Isa;
 pub use pointwise::sgd::Sgd;
 pub use pointwise::transfer::Transfer;
 pub use pool::Window;
+pub use spectral::Conjugate;
 pub use view::{Rows, RowsMut};

@@ -92,6 +92,16 @@ pub trait Vector: Copy {
     fn select(self, mask: Self::Mask, other: Self) -> Self;
     /// `self + addend` in the chosen lanes, `self` in the rest.
     fn add_masked(self, mask: Self::Mask, addend: Self) -> Self;
+    /// Each even lane in its own place and in the odd lane after it: the real parts of complex pairs.
+    fn even_twice(self) -> Self;
+    /// Each odd lane in its own place and in the even lane before it: the imaginary parts.
+    fn odd_twice(self) -> Self;
+    /// The lanes of each pair exchanged.
+    fn swap_pairs(self) -> Self;
+    /// `self - other` in the even lanes, `self + other` in the odd ones.
+    fn sub_add(self, other: Self) -> Self;
+    /// `self + other` in the even lanes, `self - other` in the odd ones.
+    fn add_sub(self, other: Self) -> Self;
     /// The magnitude.
     fn abs(self) -> Self;
     /// The magnitude of `self` with the sign of `sign`.
@@ -224,6 +234,31 @@ impl Vector for F32x4 {
     #[inline(always)]
     fn add_masked(self, mask: Self::Mask, addend: Self) -> Self {
         self.add(addend).select(mask, self)
+    }
+    #[inline(always)]
+    fn even_twice(self) -> Self {
+        let [a, _, c, _] = self.0;
+        Self([a, a, c, c])
+    }
+    #[inline(always)]
+    fn odd_twice(self) -> Self {
+        let [_, b, _, d] = self.0;
+        Self([b, b, d, d])
+    }
+    #[inline(always)]
+    fn swap_pairs(self) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([b, a, d, c])
+    }
+    #[inline(always)]
+    fn sub_add(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a - e, b + f, c - g, d + h])
+    }
+    #[inline(always)]
+    fn add_sub(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a + e, b - f, c + g, d - h])
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -372,6 +407,26 @@ mod x86 {
             Self(unsafe { _mm256_blendv_ps(other.0, self.0, _mm256_castsi256_ps(mask)) })
         }
         #[inline(always)]
+        fn even_twice(self) -> Self {
+            Self(unsafe { _mm256_moveldup_ps(self.0) })
+        }
+        #[inline(always)]
+        fn odd_twice(self) -> Self {
+            Self(unsafe { _mm256_movehdup_ps(self.0) })
+        }
+        #[inline(always)]
+        fn swap_pairs(self) -> Self {
+            Self(unsafe { _mm256_permute_ps::<0b10_11_00_01>(self.0) })
+        }
+        #[inline(always)]
+        fn sub_add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_addsub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn add_sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_fmsubadd_ps(self.0, _mm256_set1_ps(1.0), other.0) })
+        }
+        #[inline(always)]
         fn abs(self) -> Self {
             Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
         }
@@ -505,6 +560,26 @@ mod x86 {
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {
             Self(unsafe { _mm512_mask_blend_ps(mask, other.0, self.0) })
+        }
+        #[inline(always)]
+        fn even_twice(self) -> Self {
+            Self(unsafe { _mm512_moveldup_ps(self.0) })
+        }
+        #[inline(always)]
+        fn odd_twice(self) -> Self {
+            Self(unsafe { _mm512_movehdup_ps(self.0) })
+        }
+        #[inline(always)]
+        fn swap_pairs(self) -> Self {
+            Self(unsafe { _mm512_permute_ps::<0b10_11_00_01>(self.0) })
+        }
+        #[inline(always)]
+        fn sub_add(self, other: Self) -> Self {
+            Self(unsafe { _mm512_fmaddsub_ps(self.0, _mm512_set1_ps(1.0), other.0) })
+        }
+        #[inline(always)]
+        fn add_sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_fmsubadd_ps(self.0, _mm512_set1_ps(1.0), other.0) })
         }
         #[inline(always)]
         fn abs(self) -> Self {
