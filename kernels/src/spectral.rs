@@ -13,6 +13,8 @@
 //! Complex products are taken apart as `first * re(second)` and `first * im(second)`, summed separately and
 //! put together once at the end, which leaves two multiply-adds and no shuffle of `first` in the inner loop.
 
+use core::ops::Range;
+
 use crate::vector::Vector;
 use crate::{Kernels, Rows, RowsMut};
 
@@ -160,36 +162,57 @@ pub(crate) unsafe fn multiply<V: Vector>(problem: &Multiply<'_>, out: *mut f32) 
 unsafe fn multiply_block<V: Vector, const N: usize>(
     problem: &Multiply<'_>,
     row: usize,
-    terms: core::ops::Range<usize>,
-    part: core::ops::Range<usize>,
+    terms: Range<usize>,
+    part: Range<usize>,
+    out: *mut f32,
+) {
+    let whole = part.end - part.len() % V::LANES;
+    // SAFETY: the caller's contract.
+    unsafe {
+        for col in (part.start..whole).step_by(V::LANES) {
+            multiply_column::<V, N>(problem, row, terms.clone(), col, V::LANES, out);
+        }
+        if whole < part.end {
+            multiply_column::<V, N>(problem, row, terms, whole, part.end - whole, out);
+        }
+    }
+}
+
+/// The `terms` of rows `row .. row + N` at the `count` columns from `col` on.
+///
+/// # Safety
+/// As [`multiply_block`].
+#[inline(always)]
+unsafe fn multiply_column<V: Vector, const N: usize>(
+    problem: &Multiply<'_>,
+    row: usize,
+    terms: Range<usize>,
+    col: usize,
+    count: usize,
     out: *mut f32,
 ) {
     let add = problem.accumulate || terms.start > 0;
     let across = problem.strides[0] * problem.matrix.stride();
     let along = problem.strides[1] * problem.matrix.stride();
-    // SAFETY: the caller's contract; columns beyond the part are masked.
+    // SAFETY: the caller's contract; no column beyond `count` is touched.
     unsafe {
-        let matrix = problem.matrix.as_ptr().add(row * across);
-        let out = out.add(row * problem.out_stride);
-        for col in part.clone().step_by(V::LANES) {
-            let mask = V::first(part.end - col);
-            let (mut with_re, mut with_im) = ([V::zero(); N], [V::zero(); N]);
-            for b in terms.clone() {
-                let second =
-                    V::load_masked(problem.vector.as_ptr().add(b * problem.vector.stride() + col), mask);
-                let (re, im) = (second.even_twice(), second.odd_twice());
-                for a in 0..N {
-                    let first = V::load_masked(matrix.add(a * across + b * along + col), mask);
-                    with_re[a] = first.mul_add(re, with_re[a]);
-                    with_im[a] = first.mul_add(im, with_im[a]);
-                }
-            }
+        let matrix = problem.matrix.as_ptr().add(row * across + col);
+        let out = out.add(row * problem.out_stride + col);
+        let (mut with_re, mut with_im) = ([V::zero(); N], [V::zero(); N]);
+        for b in terms {
+            let second = V::load_first(problem.vector.as_ptr().add(b * problem.vector.stride() + col), count);
+            let (re, im) = (second.even_twice(), second.odd_twice());
             for a in 0..N {
-                let out = out.add(a * problem.out_stride + col);
-                let sum = join(problem.conjugate, with_re[a], with_im[a]);
-                let sum = if add { V::load_masked(out, mask).add(sum) } else { sum };
-                sum.store_masked(out, mask);
+                let first = V::load_first(matrix.add(a * across + b * along), count);
+                with_re[a] = first.mul_add(re, with_re[a]);
+                with_im[a] = first.mul_add(im, with_im[a]);
             }
+        }
+        for a in 0..N {
+            let out = out.add(a * problem.out_stride);
+            let sum = join(problem.conjugate, with_re[a], with_im[a]);
+            let sum = if add { V::load_first(out, count).add(sum) } else { sum };
+            sum.store_first(out, count);
         }
     }
 }
@@ -203,21 +226,19 @@ pub(crate) unsafe fn outer<V: Vector>(problem: &Outer<'_>, out: *mut f32) {
     let cols = first.cols();
     for from in (0..cols).step_by(CHUNK) {
         let end = cols.min(from + CHUNK);
-        for a in 0..first.rows() {
-            for b in 0..second.rows() {
-                for col in (from..end).step_by(V::LANES) {
-                    // SAFETY: the caller's contract; columns beyond the row are masked.
-                    unsafe {
-                        let mask = V::first(end - col);
-                        let out = out.add((a * second.rows() + b) * out_stride + col);
-                        let factor = V::load_masked(second.as_ptr().add(b * second.stride() + col), mask);
-                        let other = V::load_masked(first.as_ptr().add(a * first.stride() + col), mask);
-                        let (re, im) = (other.mul(factor.even_twice()), other.mul(factor.odd_twice()));
-                        let product = join(conjugate, re, im);
-                        let product =
-                            if accumulate { V::load_masked(out, mask).add(product) } else { product };
-                        product.store_masked(out, mask);
-                    }
+        for row in 0..first.rows() * second.rows() {
+            let (a, b) = (row / second.rows(), row % second.rows());
+            for col in (from..end).step_by(V::LANES) {
+                // SAFETY: the caller's contract; columns beyond the row are not touched.
+                unsafe {
+                    let n = end - col;
+                    let out = out.add(row * out_stride + col);
+                    let factor = V::load_first(second.as_ptr().add(b * second.stride() + col), n);
+                    let other = V::load_first(first.as_ptr().add(a * first.stride() + col), n);
+                    let (re, im) = (other.mul(factor.even_twice()), other.mul(factor.odd_twice()));
+                    let product = join(conjugate, re, im);
+                    let product = if accumulate { V::load_first(out, n).add(product) } else { product };
+                    product.store_first(out, n);
                 }
             }
         }

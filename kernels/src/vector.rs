@@ -51,6 +51,29 @@ pub trait Vector: Copy {
     /// As [`Vector::zero`]; the floats of the chosen lanes must be readable.
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
 
+    /// The first `n` floats from `from`, zero in the other lanes; all lanes where `n >= LANES`.
+    ///
+    /// In loops this is to be preferred to a mask that is mostly full: masked stores are slow on many AVX2
+    /// chips, the branch is always predicted but for the tail.
+    ///
+    /// # Safety
+    /// As [`Vector::zero`]; those floats must be readable.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { if n >= Self::LANES { Self::load(from) } else { Self::load_masked(from, Self::first(n)) } }
+    }
+
+    /// Stores the first `n` lanes; all of them where `n >= LANES`.
+    ///
+    /// # Safety
+    /// Those floats must be writable.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { if n >= Self::LANES { self.store(to) } else { self.store_masked(to, Self::first(n)) } }
+    }
+
     /// Lane `i` from `from + i * stride` for the chosen lanes, zero in the others, whose memory is not
     /// touched. `stride * LANES` must be below 2^31.
     ///

@@ -66,7 +66,7 @@ unsafe fn mix<W: Words>(word: W) -> W {
 /// The tier of `V` is enabled in the caller; both pointers are valid for `len` floats and do not overlap.
 #[inline(always)]
 pub(crate) unsafe fn dropout<V: Vector>(mask: Mask, from: *const f32, to: *mut f32, len: usize) {
-    // SAFETY: every access is below `len` by the mask of lanes.
+    // SAFETY: every access is below `len` by the count of lanes.
     unsafe {
         let [first_key, second_key] = mask.keys.map(|key| V::Words::splat(key));
         let threshold = V::Words::splat(mask.threshold);
@@ -75,9 +75,9 @@ pub(crate) unsafe fn dropout<V: Vector>(mask: Mask, from: *const f32, to: *mut f
             let voxels = V::Words::counting(mask.first.wrapping_add(i as u32));
             let hash = mix(mix(voxels.xor(first_key)).add(second_key));
             let kept = hash.shift_right::<8>().less(threshold);
-            let lanes = V::first(len - i);
-            let scaled = V::load_masked(from.add(i), lanes).mul(factor);
-            scaled.select(kept, V::zero()).store_masked(to.add(i), lanes);
+            let n = len - i;
+            let scaled = V::load_first(from.add(i), n).mul(factor);
+            scaled.select(kept, V::zero()).store_first(to.add(i), n);
         }
     }
 }

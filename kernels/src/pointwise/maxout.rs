@@ -48,14 +48,14 @@ pub(crate) unsafe fn max_merge<V: Vector>(
     len: usize,
 ) {
     for i in (0..len).step_by(V::LANES) {
-        // SAFETY: every access is below `len`: by the mask, or because the byte functions see to it.
+        // SAFETY: every access is below `len`: by the count, or because the byte functions see to it.
         unsafe {
-            let mask = V::first(len - i);
-            let (candidate, best) = (V::load_masked(from.add(i), mask), V::load_masked(to.add(i), mask));
+            let n = len - i;
+            let (candidate, best) = (V::load_first(from.add(i), n), V::load_first(to.add(i), n));
             let wins = candidate.exceeds(best);
-            candidate.select(wins, best).store_masked(to.add(i), mask);
+            candidate.select(wins, best).store_first(to.add(i), n);
             let winner: V::Words = load_bytes_within(winners, len, i);
-            V::Words::splat(u32::from(edge)).select(wins, winner).store_bytes(winners.add(i), len - i);
+            V::Words::splat(u32::from(edge)).select(wins, winner).store_bytes(winners.add(i), n);
         }
     }
 }
@@ -72,13 +72,13 @@ pub(crate) unsafe fn max_merge_backward<V: Vector>(
     len: usize,
 ) {
     for i in (0..len).step_by(V::LANES) {
-        // SAFETY: every access is below `len`: by the mask, or because the byte function sees to it.
+        // SAFETY: every access is below `len`: by the count, or because the byte function sees to it.
         unsafe {
-            let mask = V::first(len - i);
+            let n = len - i;
             let winner: V::Words = load_bytes_within(winners, len, i);
             let won = winner.equal(V::Words::splat(u32::from(edge)));
-            let start = if accumulate { V::load_masked(dx.add(i), mask) } else { V::zero() };
-            start.add_masked(won, V::load_masked(g.add(i), mask)).store_masked(dx.add(i), mask);
+            let start = if accumulate { V::load_first(dx.add(i), n) } else { V::zero() };
+            start.add_masked(won, V::load_first(g.add(i), n)).store_first(dx.add(i), n);
         }
     }
 }

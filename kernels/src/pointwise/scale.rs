@@ -16,10 +16,10 @@ impl Kernels {
 #[inline(always)]
 pub(crate) unsafe fn scale<V: Vector>(to: *mut f32, factor: f32, len: usize) {
     for i in (0..len).step_by(V::LANES) {
-        // SAFETY: every access is below `len` by the mask.
+        // SAFETY: every access is below `len` by the count.
         unsafe {
-            let mask = V::first(len - i);
-            V::load_masked(to.add(i), mask).mul(V::splat(factor)).store_masked(to.add(i), mask);
+            let n = len - i;
+            V::load_first(to.add(i), n).mul(V::splat(factor)).store_first(to.add(i), n);
         }
     }
 }

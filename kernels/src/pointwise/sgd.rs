@@ -50,23 +50,23 @@ pub(crate) unsafe fn sgd<V: Vector>(
     gradient: *const f32,
     len: usize,
 ) {
-    // SAFETY: every access is below `len` by the mask.
+    // SAFETY: every access is below `len` by the count.
     unsafe {
         let rate = V::splat(-step.rate * step.scale);
         let decay = V::splat(-step.rate * step.decay);
         let momentum = V::splat(step.momentum);
         for i in (0..len).step_by(V::LANES) {
-            let mask = V::first(len - i);
-            let w = V::load_masked(weights.add(i), mask);
-            let change = V::load_masked(gradient.add(i), mask).mul_add(rate, w.mul(decay));
+            let n = len - i;
+            let w = V::load_first(weights.add(i), n);
+            let change = V::load_first(gradient.add(i), n).mul_add(rate, w.mul(decay));
             let change = if velocity.is_null() {
                 change
             } else {
-                let v = V::load_masked(velocity.add(i), mask).mul_add(momentum, change);
-                v.store_masked(velocity.add(i), mask);
+                let v = V::load_first(velocity.add(i), n).mul_add(momentum, change);
+                v.store_first(velocity.add(i), n);
                 v
             };
-            w.add(change).store_masked(weights.add(i), mask);
+            w.add(change).store_first(weights.add(i), n);
         }
     }
 }

@@ -106,18 +106,12 @@ unsafe fn times_derivative<V: Vector>(t: Transfer, y: V, g: V) -> V {
 /// The tier of `V` is enabled in the caller; `row` is valid for `len` floats.
 #[inline(always)]
 pub(crate) unsafe fn bias_transfer<V: Vector>(t: Transfer, bias: f32, row: *mut f32, len: usize) {
-    // SAFETY: every access is below `len`, the tail by its mask.
+    // SAFETY: every access is below `len` by the count.
     unsafe {
         let bias = V::splat(bias);
-        let whole = len - len % V::LANES;
-        let mut i = 0;
-        while i < whole {
-            apply(t, V::load(row.add(i)).add(bias)).store(row.add(i));
-            i += V::LANES;
-        }
-        if i < len {
-            let tail = V::first(len - i);
-            apply(t, V::load_masked(row.add(i), tail).add(bias)).store_masked(row.add(i), tail);
+        for i in (0..len).step_by(V::LANES) {
+            let n = len - i;
+            apply(t, V::load_first(row.add(i), n).add(bias)).store_first(row.add(i), n);
         }
     }
 }

@@ -221,12 +221,12 @@ pub(crate) unsafe fn backward<V: Vector>(
     for z in planes {
         for row in 0..rows {
             for col in (0..cols).step_by(V::LANES) {
-                // SAFETY: the vector lies within the range of planes, its tail is masked.
+                // SAFETY: the vector lies within the range of planes, cut off at the end of the row.
                 unsafe {
                     let dx = dx.add((z - first) * shape.input_plane() + row * cols + col);
-                    let mask = V::first(cols - col);
-                    let start = if accumulate { V::load_masked(dx, mask) } else { V::zero() };
-                    won::<V>(shape, dy, winners, [z, row, col], start).store_masked(dx, mask);
+                    let n = cols - col;
+                    let start = if accumulate { V::load_first(dx, n) } else { V::zero() };
+                    won::<V>(shape, dy, winners, [z, row, col], start).store_first(dx, n);
                 }
             }
         }

@@ -117,7 +117,7 @@ pub(crate) unsafe fn forward<V: Vector>(shape: Shape, x: *const f32, y: *mut f32
                         }
                     }
                 }
-                best.store_masked(y.add(row * cols + col), mask);
+                best.store_first(y.add(row * cols + col), cols - col);
                 if !winners.is_null() {
                     winner.store_bytes(winners.add(row * cols + col), cols - col);
                 }
