@@ -4,14 +4,11 @@
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 
-<<<<<<< HEAD
 use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
-=======
 use core::ops::Range;
 
->>>>>>> k2
 use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]

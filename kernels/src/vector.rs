@@ -33,19 +33,11 @@ pub trait Vector: Copy {
     /// As [`Vector::zero`].
     unsafe fn first(n: usize) -> Self::Mask;
 
-<<<<<<< HEAD
-    /// The mask of the lanes from `start` up to `end`, exclusive; both at most `LANES`.
-    ///
-    /// # Safety
-    /// As [`Vector::zero`].
-    unsafe fn span(start: usize, end: usize) -> Self::Mask;
-=======
     /// The mask of the lanes from `start` to before `end`; lanes beyond the last are ignored.
     ///
     /// # Safety
     /// As [`Vector::zero`].
     unsafe fn between(start: usize, end: usize) -> Self::Mask;
->>>>>>> k2
 
     /// `LANES` floats from `from`, of any alignment.
     ///
@@ -178,13 +170,8 @@ impl Vector for F32x4 {
         [0 < n, 1 < n, 2 < n, 3 < n]
     }
     #[inline(always)]
-<<<<<<< HEAD
-    unsafe fn span(start: usize, end: usize) -> Self::Mask {
-        core::array::from_fn(|lane| start <= lane && lane < end)
-=======
     unsafe fn between(start: usize, end: usize) -> Self::Mask {
         core::array::from_fn(|i| start <= i && i < end)
->>>>>>> k2
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -367,11 +354,7 @@ mod x86 {
             unsafe { _mm256_loadu_si256(FIRST_LANES.as_ptr().add(start).cast()) }
         }
         #[inline(always)]
-<<<<<<< HEAD
-        unsafe fn span(start: usize, end: usize) -> Self::Mask {
-=======
         unsafe fn between(start: usize, end: usize) -> Self::Mask {
->>>>>>> k2
             unsafe { _mm256_andnot_si256(Self::first(start), Self::first(end)) }
         }
         #[inline(always)]
@@ -527,11 +510,7 @@ mod x86 {
             ((1u32 << if n < 16 { n } else { 16 }) - 1) as __mmask16
         }
         #[inline(always)]
-<<<<<<< HEAD
-        unsafe fn span(start: usize, end: usize) -> Self::Mask {
-=======
         unsafe fn between(start: usize, end: usize) -> Self::Mask {
->>>>>>> k2
             unsafe { Self::first(end) & !Self::first(start) }
         }
         #[inline(always)]

@@ -7,8 +7,8 @@
 
 mod graph;
 mod init;
+mod lower;
 mod parameters;
-mod repeat;
 mod shape;
 pub mod spec;
 mod summary;
@@ -21,8 +21,9 @@ pub use graph::{
     UpdateOverrides,
 };
 pub use init::Init;
+pub use lower::{Gradients, Lowering, Phase};
 pub use parameters::{Parameter, Parameters};
-pub use repeat::average_blocks;
+pub use crate::ops::repeat::average_blocks;
 pub use shape::{NodeShape, ShapeError, Shapes};
 pub use summary::Summary;
 pub use validate::NetworkError;

@@ -130,7 +130,7 @@ unsafe fn store<V: Vector, const R: usize>(tile: &Tile, vector: &TileVector, sum
                     floor.max(value).store(to);
                 }
             } else if end > lane {
-                let run = V::span(lane, end);
+                let run = V::between(lane, end);
                 for (r, &value) in sum.iter().enumerate() {
                     let to = start.wrapping_add(r * tile.target_stride);
                     let value = if tile.accumulate { value.add(V::load_masked(to, run)) } else { value };
