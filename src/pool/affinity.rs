@@ -32,7 +32,9 @@ mod imp {
             // an array of words of any length for the system call, aligned to at most a word.
             let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&mask[..]), mask.as_mut_ptr().cast()) };
             if rc == 0 {
-                return Ok((0..bits).filter(|cpu| mask[cpu / WORD_BITS] >> (cpu % WORD_BITS) & 1 == 1).collect());
+                return Ok((0..bits)
+                    .filter(|cpu| mask[cpu / WORD_BITS] >> (cpu % WORD_BITS) & 1 == 1)
+                    .collect());
             }
             let error = io::Error::last_os_error();
             if error.raw_os_error() != Some(libc::EINVAL) || bits >= MAX_CPUS {

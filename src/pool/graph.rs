@@ -84,7 +84,10 @@ impl GraphBuilder {
     /// iteration takes longer. Among equals, those that converge on the same task lie together, in the order in which
     /// they were added. Panics beyond 2^32 - 1 tasks.
     pub fn task(&mut self, cost: u32, class: Class) -> TaskId {
-        let id = u32::try_from(self.costs.len()).ok().filter(|&id| id != u32::MAX).expect("at most 2^32 - 1 tasks");
+        let id = u32::try_from(self.costs.len())
+            .ok()
+            .filter(|&id| id != u32::MAX)
+            .expect("at most 2^32 - 1 tasks");
         self.costs.push(cost);
         self.classes.push(class);
         TaskId(id)
@@ -108,7 +111,10 @@ impl GraphBuilder {
 
     fn check(&self, before: TaskId, after: TaskId) {
         let len = self.costs.len();
-        assert!(before.index() < len && after.index() < len, "{before} and {after} of a graph of {len} tasks");
+        assert!(
+            before.index() < len && after.index() < len,
+            "{before} and {after} of a graph of {len} tasks"
+        );
     }
 
     /// The graph, with priorities.

@@ -175,7 +175,8 @@ fn check_iterations(
     let pair = |(before, after): (u32, u32)| (task_id(before as usize), task_id(after as usize));
     let mut has_predecessor = vec![false; order.len()];
     successors.items.iter().for_each(|&after| has_predecessor[after as usize] = true);
-    if let Some(source) = order.iter().find(|&&task| !has_predecessor[task as usize] && !gated[task as usize]) {
+    if let Some(source) = order.iter().find(|&&task| !has_predecessor[task as usize] && !gated[task as usize])
+    {
         return Err(GraphError::DeferredSource(task_id(*source as usize)));
     }
 

@@ -31,7 +31,12 @@ impl<T: Accumulate> ConvergentSum<T> {
     /// A sum of `contributions` buffers out of `buffers`, which several sums may share. Panics if `contributions` is 0.
     pub fn new(contributions: usize, buffers: Arc<Buffers<T>>) -> Self {
         assert!(contributions > 0, "a sum of nothing is never complete");
-        Self { buffers, slot: AtomicUsize::new(EMPTY), missing: AtomicUsize::new(contributions), contributions }
+        Self {
+            buffers,
+            slot: AtomicUsize::new(EMPTY),
+            missing: AtomicUsize::new(contributions),
+            contributions,
+        }
     }
 
     /// How many buffers `sums` sums need that `workers` threads contribute to, if nobody keeps a complete sum beyond the

@@ -147,7 +147,9 @@ fn nodes(system: &Path) -> HashMap<usize, usize> {
     let Ok(entries) = fs::read_dir(system.join("node")) else { return nodes };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(node) = name.to_str().and_then(|name| name.strip_prefix("node")?.parse().ok()) else { continue };
+        let Some(node) = name.to_str().and_then(|name| name.strip_prefix("node")?.parse().ok()) else {
+            continue;
+        };
         let Ok(list) = fs::read_to_string(entry.path().join("cpulist")) else { continue };
         nodes.extend(parse_cpu_list(&list).into_iter().flatten().map(|cpu| (cpu, node)));
     }

@@ -101,7 +101,7 @@ fn dropped_after_a_panic_or_unused() {
     drop(failing);
     drop(executor(&pool, graph.clone(), |_, _| {}));
     let (count, counted) = counter();
-    executor(&pool, graph, move |_, _| drop(count.fetch_add(1, SeqCst))).step().unwrap();
+    executor(&pool, graph, move |_, _| _ = count.fetch_add(1, SeqCst)).step().unwrap();
     assert_eq!(counted(), 3);
 }
 

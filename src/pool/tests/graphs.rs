@@ -84,7 +84,10 @@ fn carried_edges_need_a_way_back() {
     builder.carried(update, b);
     let error = builder.build().unwrap_err();
     assert_eq!(error, GraphError::CarriedWithoutPath { before: update, after: b });
-    assert_eq!(error.to_string(), "the carried edge from task 2 to task 1 needs a path of edges from task 1 to task 2");
+    assert_eq!(
+        error.to_string(),
+        "the carried edge from task 2 to task 1 needs a path of edges from task 1 to task 2"
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn executors_of_one_pool_in_several_host_threads() {
             scope.spawn(|| {
                 for _ in 0..3 {
                     let (count, counted) = counter();
-                    let work = move |_: TaskId, _: WorkerId| drop(count.fetch_add(1, SeqCst));
+                    let work = move |_: TaskId, _: WorkerId| _ = count.fetch_add(1, SeqCst);
                     let mut executor = executor(&pool, fan(10), work);
                     for step in 1..=steps() / 4 {
                         executor.step().unwrap();
@@ -77,7 +77,7 @@ fn executors_of_one_pool_in_several_host_threads() {
 #[test]
 fn one_executor_moves_between_host_threads() {
     let (count, counted) = counter();
-    let mut executor = executor(&pool(2), lingering(), move |_, _| drop(count.fetch_add(1, SeqCst)));
+    let mut executor = executor(&pool(2), lingering(), move |_, _| _ = count.fetch_add(1, SeqCst));
     for step in 1..=steps() / 10 {
         executor = std::thread::spawn(move || {
             executor.step().unwrap();
@@ -120,9 +120,7 @@ fn every_worker_is_woken() {
     for threads in [2, 5] {
         let pool = pool(threads);
         let barrier = std::sync::Barrier::new(threads);
-        let mut builder = GraphBuilder::new();
-        (0..threads).for_each(|_| drop(builder.task(1, Class::Gated)));
-        let mut executor = executor(&pool, builder.build().unwrap(), move |_, _| drop(barrier.wait()));
+        let mut executor = executor(&pool, independent(threads), move |_, _| _ = barrier.wait());
         for _ in 0..20 {
             executor.step().unwrap();
             // Long enough for the workers to fall asleep now and then.
@@ -136,12 +134,10 @@ fn every_worker_is_woken() {
 fn workers_are_woken_by_tasks() {
     let threads = 4;
     let barrier = std::sync::Barrier::new(threads);
-    let mut executor = executor(&pool(threads), fan(threads), move |task, _| {
-        match task.index() {
-            0 => std::thread::sleep(Duration::from_millis(1)),
-            1 => {}
-            _ => drop(barrier.wait()),
-        };
+    let mut executor = executor(&pool(threads), fan(threads), move |task, _| match task.index() {
+        0 => std::thread::sleep(Duration::from_millis(1)),
+        1 => {}
+        _ => _ = barrier.wait(),
     });
     for _ in 0..if cfg!(miri) { 3 } else { 50 } {
         executor.step().unwrap();
@@ -165,9 +161,7 @@ fn an_idle_pool_uses_no_processor_time() {
     let tids = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
     let seen = Arc::clone(&tids);
     let barrier = std::sync::Barrier::new(3);
-    let mut builder = GraphBuilder::new();
-    (0..3).for_each(|_| drop(builder.task(1, Class::Gated)));
-    let mut executor = executor(&pool(3), builder.build().unwrap(), move |_, _| {
+    let mut executor = executor(&pool(3), independent(3), move |_, _| {
         barrier.wait();
         let link = std::fs::read_link("/proc/thread-self").unwrap();
         seen.lock().unwrap().insert(link.file_name().unwrap().to_string_lossy().into_owned());
@@ -178,5 +172,6 @@ fn an_idle_pool_uses_no_processor_time() {
     std::thread::sleep(Duration::from_millis(50));
     let before = ticks(&tids);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(ticks(&tids), before, "workers that spin for 0.3 s use about 30 ticks each");
+    // Workers that spin would use most of 30 ticks on each core.
+    assert!(ticks(&tids) < before + 5);
 }

@@ -47,6 +47,15 @@ fn chain(len: usize) -> (Graph, Vec<TaskId>) {
     (builder.build().unwrap(), tasks)
 }
 
+/// Gated tasks without edges.
+fn independent(len: usize) -> Graph {
+    let mut builder = GraphBuilder::new();
+    for _ in 0..len {
+        builder.task(100, Class::Gated);
+    }
+    builder.build().unwrap()
+}
+
 /// A fan of `width` gated tasks between two.
 fn fan(width: usize) -> Graph {
     let mut builder = GraphBuilder::new();

@@ -19,7 +19,11 @@ fn server() -> tempfile::TempDir {
     for cpu in 0..16 {
         let (core, cluster) = (cpu % 8, cpu % 8 / 2);
         let dir = format!("cpu/cpu{cpu}");
-        write(root.path(), &format!("{dir}/topology/thread_siblings_list"), &format!("{core},{}\n", core + 8));
+        write(
+            root.path(),
+            &format!("{dir}/topology/thread_siblings_list"),
+            &format!("{core},{}\n", core + 8),
+        );
         write(root.path(), &format!("{dir}/cache/index0/level"), "1\n");
         write(root.path(), &format!("{dir}/cache/index0/shared_cpu_list"), &format!("{core},{}\n", core + 8));
         write(root.path(), &format!("{dir}/cache/index3/level"), "3\n");
@@ -124,9 +128,7 @@ fn workers_run_where_they_were_asked_to() {
     let barrier = std::sync::Barrier::new(threads);
     let seen = Arc::new(Mutex::new(vec![vec![]; threads]));
     let log = Arc::clone(&seen);
-    let mut builder = GraphBuilder::new();
-    (0..threads).for_each(|_| drop(builder.task(1, Class::Gated)));
-    let mut executor = executor(&pool, builder.build().unwrap(), move |_, worker| {
+    let mut executor = executor(&pool, independent(threads), move |_, worker| {
         barrier.wait();
         log.lock().unwrap()[worker.index()] = allowed_cpus().unwrap();
     });

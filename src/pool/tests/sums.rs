@@ -67,14 +67,10 @@ fn sums_of_an_iterated_graph() {
     const SUMS: usize = 3;
     const PARTS: usize = 7;
     for threads in [1, 2, 4] {
-        let mut builder = GraphBuilder::new();
-        for _ in 0..SUMS * PARTS {
-            builder.task(10, Class::Gated);
-        }
         let shared = buffers(ConvergentSum::<Numbers>::buffers_needed(threads, SUMS));
         let sums: Vec<_> = (0..SUMS).map(|_| ConvergentSum::new(PARTS, Arc::clone(&shared))).collect();
         let (count, counted) = counter();
-        let mut executor = executor(&pool(threads), builder.build().unwrap(), move |task, _| {
+        let mut executor = executor(&pool(threads), independent(SUMS * PARTS), move |task, _| {
             let (node, part) = (task.index() % SUMS, task.index() / SUMS);
             let mut buffer = sums[node].buffers().take().expect("enough buffers");
             buffer.0.fill(1 << part);
