@@ -133,9 +133,15 @@ pub trait Vector: Copy {
     fn round(self) -> Self;
     /// `self * 2^n` for integral `n` in -250..=250; subnormal results are rounded, not flushed.
     fn scale_by_power(self, n: Self) -> Self;
+    /// `m` and `e` with `self = m * 2^e`, `e` integral and `sqrt(1/2) <= m < sqrt(2)`, for positive, normal,
+    /// finite floats; two numbers without a meaning for others.
+    fn split_power(self) -> (Self, Self);
     /// The sum of all lanes.
     fn reduce_add(self) -> f32;
 }
+
+/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
+const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
 
 /// The vector of the portable tier.
 #[derive(Clone, Copy, Debug)]
@@ -310,6 +316,13 @@ impl Vector for F32x4 {
         })
     }
     #[inline(always)]
+    fn split_power(self) -> (Self, Self) {
+        let exponents = self.0.map(|x| (x.to_bits() as i32).wrapping_sub(SQRT_HALF_BITS) >> 23);
+        let mantissa =
+            |i: usize| f32::from_bits(self.0[i].to_bits().wrapping_sub((exponents[i] << 23) as u32));
+        (Self(core::array::from_fn(mantissa)), Self(exponents.map(|e| e as f32)))
+    }
+    #[inline(always)]
     fn reduce_add(self) -> f32 {
         let [a, b, c, d] = self.0;
         (a + c) + (b + d)
@@ -321,7 +334,7 @@ pub use x86::{F32x8, F32x16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Vector;
+    use super::{SQRT_HALF_BITS, Vector};
     use core::arch::x86_64::*;
 
     /// The vector of the AVX2 + FMA tier.
@@ -476,6 +489,16 @@ mod x86 {
             }
         }
         #[inline(always)]
+        fn split_power(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let exponent =
+                    _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(SQRT_HALF_BITS)));
+                let mantissa = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+                (Self(_mm256_castsi256_ps(mantissa)), Self(_mm256_cvtepi32_ps(exponent)))
+            }
+        }
+        #[inline(always)]
         fn reduce_add(self) -> f32 {
             unsafe {
                 let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
@@ -625,6 +648,16 @@ mod x86 {
         #[inline(always)]
         fn scale_by_power(self, n: Self) -> Self {
             Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
+        }
+        #[inline(always)]
+        fn split_power(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let exponent =
+                    _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(SQRT_HALF_BITS)));
+                let mantissa = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
+                (Self(_mm512_castsi512_ps(mantissa)), Self(_mm512_cvtepi32_ps(exponent)))
+            }
         }
         #[inline(always)]
         fn reduce_add(self) -> f32 {
