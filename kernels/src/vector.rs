@@ -119,6 +119,8 @@ pub trait Vector: Copy {
     fn even_twice(self) -> Self;
     /// Each odd lane in its own place and in the even lane before it: the imaginary parts.
     fn odd_twice(self) -> Self;
+    /// Of `self` followed by `other`: the even lanes, and the odd lanes.
+    fn unzip(self, other: Self) -> (Self, Self);
     /// The lanes of each pair exchanged.
     fn swap_pairs(self) -> Self;
     /// `self - other` in the even lanes, `self + other` in the odd ones.
@@ -273,6 +275,11 @@ impl Vector for F32x4 {
     fn odd_twice(self) -> Self {
         let [_, b, _, d] = self.0;
         Self([b, b, d, d])
+    }
+    #[inline(always)]
+    fn unzip(self, other: Self) -> (Self, Self) {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        (Self([a, c, e, g]), Self([b, d, f, h]))
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {
@@ -451,6 +458,17 @@ mod x86 {
             Self(unsafe { _mm256_movehdup_ps(self.0) })
         }
         #[inline(always)]
+        fn unzip(self, other: Self) -> (Self, Self) {
+            // within halves first, then the middle two quarters change places
+            unsafe {
+                let in_order =
+                    |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+                let even = _mm256_shuffle_ps::<0b10_00_10_00>(self.0, other.0);
+                let odd = _mm256_shuffle_ps::<0b11_01_11_01>(self.0, other.0);
+                (Self(in_order(even)), Self(in_order(odd)))
+            }
+        }
+        #[inline(always)]
         fn swap_pairs(self) -> Self {
             Self(unsafe { _mm256_permute_ps::<0b10_11_00_01>(self.0) })
         }
@@ -614,6 +632,15 @@ mod x86 {
         #[inline(always)]
         fn odd_twice(self) -> Self {
             Self(unsafe { _mm512_movehdup_ps(self.0) })
+        }
+        #[inline(always)]
+        fn unzip(self, other: Self) -> (Self, Self) {
+            unsafe {
+                let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+                let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
+                (pick(even), pick(odd))
+            }
         }
         #[inline(always)]
         fn swap_pairs(self) -> Self {
