@@ -4,6 +4,8 @@
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 
+use core::ops::Range;
+
 use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
@@ -138,4 +140,28 @@ macro_rules! kernel_table {
 
 kernel_table! {
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
+    scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
+    max_merge = crate::pointwise::maxout::max_merge:
+        (edge: u8, from: *const f32, to: *mut f32, winners: *mut u8, len: usize);
+    max_merge_backward = crate::pointwise::maxout::max_merge_backward:
+        (edge: u8, winners: *const u8, g: *const f32, accumulate: bool, dx: *mut f32, len: usize);
+    dropout = crate::pointwise::dropout::dropout:
+        (mask: crate::pointwise::dropout::Mask, from: *const f32, to: *mut f32, len: usize);
+    sgd = crate::pointwise::sgd::sgd:
+        (step: crate::pointwise::sgd::Sgd, weights: *mut f32, velocity: *mut f32, gradient: *const f32,
+         len: usize);
+    bias_transfer = crate::pointwise::transfer::bias_transfer:
+        (t: crate::Transfer, bias: f32, row: *mut f32, len: usize);
+    transfer_backward = crate::pointwise::transfer::transfer_backward:
+        (t: crate::Transfer, y: *const f32, g: *mut f32, len: usize) -> f32;
+    max_filter_forward = crate::pool::max_filter::forward:
+        (shape: crate::pool::max_filter::Shape, x: *const f32, planes: Range<usize>, y: *mut f32,
+         winners: *mut u8);
+    max_filter_backward = crate::pool::max_filter::backward:
+        (shape: crate::pool::max_filter::Shape, dy: *const f32, winners: *const u8, planes: Range<usize>,
+         accumulate: bool, dx: *mut f32);
+    max_pool_forward = crate::pool::max_pool::forward:
+        (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

@@ -100,12 +100,12 @@ pub(crate) unsafe fn convolve<V: Vector, const R: usize, const N: usize, const M
                 }
             }
         }
-        for v in 0..N {
+        for (v, vector) in tile.vectors.iter().enumerate().take(N) {
             let mut column = [V::zero(); R];
-            for r in 0..R {
-                column[r] = sum[r][v];
+            for (value, row) in column.iter_mut().zip(&sum) {
+                *value = row[v];
             }
-            store(tile, &tile.vectors[v], column);
+            store(tile, vector, column);
         }
     }
 }
@@ -131,7 +131,7 @@ unsafe fn store<V: Vector, const R: usize>(tile: &Tile, vector: &TileVector, sum
                     floor.max(value).store(to);
                 }
             } else if end > lane {
-                let run = V::span(lane, end);
+                let run = V::between(lane, end);
                 for (r, &value) in sum.iter().enumerate() {
                     let to = start.wrapping_add(r * tile.target_stride);
                     let value = if tile.accumulate { value.add(V::load_masked(to, run)) } else { value };
