@@ -6,6 +6,9 @@
 
 use core::ops::Range;
 
+use crate::conv::family::{MicroKernels, register_tiles};
+use crate::conv::reduction::Reduction;
+use crate::conv::tile::Tile;
 use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
@@ -60,6 +63,12 @@ impl Kernels {
     pub(crate) fn table(&self) -> &'static KernelTable {
         self.table
     }
+
+    /// The micro-kernels of the direct convolution.
+    #[inline(always)]
+    pub(crate) fn micro(&self) -> &'static MicroKernels {
+        &self.table.micro
+    }
 }
 
 macro_rules! kernel_table {
@@ -68,28 +77,31 @@ macro_rules! kernel_table {
         pub(crate) struct KernelTable {
             isa: Isa,
             lanes: usize,
+            micro: MicroKernels,
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
-        kernel_table!(@tier SCALAR, scalar, Isa::Scalar, F32x4, [];
+        kernel_table!(@tier SCALAR, scalar, Isa::Scalar, F32x4, 16, [];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
         #[cfg(target_arch = "x86_64")]
-        kernel_table!(@tier AVX2, avx2, Isa::Avx2, F32x8, [#[target_feature(enable = "avx2,fma")]];
+        kernel_table!(@tier AVX2, avx2, Isa::Avx2, F32x8, 16, [#[target_feature(enable = "avx2,fma")]];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
         #[cfg(target_arch = "x86_64")]
-        kernel_table!(@tier AVX512F, avx512f, Isa::Avx512f, F32x16, [#[target_feature(enable = "avx512f,avx2,fma")]];
+        kernel_table!(@tier AVX512F, avx512f, Isa::Avx512f, F32x16, 32, [#[target_feature(enable = "avx512f,avx2,fma")]];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
     };
-    (@tier $table:ident, $tier:ident, $isa:expr, $vector:ty, $features:tt;
+    (@tier $table:ident, $tier:ident, $isa:expr, $vector:ty, $registers:tt, $features:tt;
         $( $name:ident = $generic:path : ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?; )*) => {
         mod $tier {
             #[allow(unused_imports)]
             use super::*;
             $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
+            kernel_table!(@micro $features $vector, $registers);
         }
         static $table: KernelTable = KernelTable {
             isa: $isa,
             lanes: <$vector as crate::vector::Vector>::LANES,
+            micro: $tier::MICRO,
             $( $name: $tier::$name, )*
         };
     };
@@ -100,6 +112,29 @@ macro_rules! kernel_table {
             // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
             unsafe { generic::<$vector>($($arg),*) }
         }
+    };
+    // The micro-kernels of the direct convolution, for every register tile that fits the tier's registers.
+    (@micro [$($features:tt)*] $vector:ty, $registers:tt) => {
+        $($features)*
+        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile) {
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { crate::conv::tile::convolve::<$vector, R, N, false>(tile) }
+        }
+        $($features)*
+        unsafe fn convolve_masked<const R: usize, const N: usize>(tile: &Tile) {
+            // SAFETY: as above.
+            unsafe { crate::conv::tile::convolve::<$vector, R, N, true>(tile) }
+        }
+        $($features)*
+        unsafe fn reduce<const R: usize, const N: usize>(run: &Reduction) {
+            // SAFETY: as above.
+            unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
+        }
+        pub(super) const MICRO: MicroKernels = MicroKernels {
+            convolve: register_tiles!($registers, convolve),
+            convolve_masked: register_tiles!($registers, convolve_masked),
+            reduce: register_tiles!($registers, reduce),
+        };
     };
 }
 

@@ -11,6 +11,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod conv;
 pub mod dispatch;
 pub mod isa;
 pub mod pointwise;

@@ -140,6 +140,11 @@ pub trait Vector: Copy {
     fn split_power(self) -> (Self, Self);
     /// The sum of all lanes.
     fn reduce_add(self) -> f32;
+
+    /// `index`, which the compiler takes to depend on `self`: a load at it is not scheduled before `self` is
+    /// computed. Costs no instruction. Micro-kernels that fill the register file need it, because the compiler
+    /// would rather load all operands first and spill accumulators.
+    fn then(self, index: usize) -> usize;
 }
 
 /// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
@@ -334,6 +339,10 @@ impl Vector for F32x4 {
         let [a, b, c, d] = self.0;
         (a + c) + (b + d)
     }
+    #[inline(always)]
+    fn then(self, index: usize) -> usize {
+        index
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -342,6 +351,7 @@ pub use x86::{F32x8, F32x16};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{SQRT_HALF_BITS, Vector};
+    use core::arch::asm;
     use core::arch::x86_64::*;
 
     /// The vector of the AVX2 + FMA tier.
@@ -524,6 +534,20 @@ mod x86 {
                 _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
             }
         }
+        #[inline(always)]
+        fn then(self, index: usize) -> usize {
+            #[inline]
+            #[target_feature(enable = "avx")]
+            fn depend(vector: __m256, mut index: usize) -> usize {
+                // SAFETY: no instruction.
+                unsafe {
+                    asm!("/* {0} {1} */", in(ymm_reg) vector, inlateout(reg) index,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                index
+            }
+            unsafe { depend(self.0, index) }
+        }
     }
 
     /// The vector of the AVX-512F tier.
@@ -689,6 +713,20 @@ mod x86 {
         #[inline(always)]
         fn reduce_add(self) -> f32 {
             unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+        #[inline(always)]
+        fn then(self, index: usize) -> usize {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            fn depend(vector: __m512, mut index: usize) -> usize {
+                // SAFETY: no instruction.
+                unsafe {
+                    asm!("/* {0} {1} */", in(zmm_reg) vector, inlateout(reg) index,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                index
+            }
+            unsafe { depend(self.0, index) }
         }
     }
 }
