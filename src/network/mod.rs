@@ -9,6 +9,7 @@ mod graph;
 mod init;
 mod lower;
 mod parameters;
+mod seed;
 mod shape;
 pub mod spec;
 mod summary;
@@ -23,7 +24,7 @@ pub use graph::{
 pub use init::Init;
 pub use lower::{Gradients, Lowering, Phase};
 pub use parameters::{Parameter, Parameters};
-pub use crate::ops::repeat::average_blocks;
+pub use seed::{NotSeeded, NotSeededReason};
 pub use shape::{NodeShape, ShapeError, Shapes};
 pub use summary::Summary;
 pub use validate::NetworkError;
