@@ -138,7 +138,7 @@ fn info_describes_the_machine() {
 #[test]
 fn a_closed_pipe_is_no_panic() {
     let output = Command::new("sh")
-        .args(["-c", "\"$0\" info | true"])
+        .args(["-c", "(sleep 0.1; \"$0\" info) | true"])
         .arg(env!("CARGO_BIN_EXE_znn"))
         .output()
         .expect("a shell");

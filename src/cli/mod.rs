@@ -20,7 +20,7 @@ use znn::train::report::Verbosity;
 ///
 /// `znn train --demo` shows it on a synthetic volume, without any file.
 #[derive(Parser)]
-#[command(name = "znn", version, propagate_version = true, infer_subcommands = false)]
+#[command(name = "znn", version, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     loudness: Loudness,
@@ -31,10 +31,10 @@ struct Cli {
 #[derive(Args)]
 struct Loudness {
     /// Say more: the choices made, each checkpoint.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 1000)]
     verbose: bool,
     /// Say nothing but errors.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 1001)]
     quiet: bool,
 }
 

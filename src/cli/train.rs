@@ -180,6 +180,8 @@ fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join(","),
+        // Without the `.0` that TOML needs.
+        Value::Float(number) => number.to_string(),
         other => other.to_string(),
     }
 }
