@@ -101,13 +101,18 @@ fn command() -> clap::Command {
     Cli::command().mut_subcommand("train", train::with_defaults)
 }
 
-/// `error` and its causes, a line each.
+/// `error` and its causes, a line each. An error that lists several things has a line for each of them, and a cause
+/// that the error before it has told already is left out.
 fn report(error: &(dyn Error + 'static)) -> String {
-    let one_line = |error: &dyn Error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = format!("znn: error: {}\n", one_line(error));
+    let mut told = error.to_string();
+    let mut text = format!("znn: error: {}\n", told.trim().replace('\n', "\n  "));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  because: {}\n", one_line(error)));
+        let message = error.to_string();
+        if !told.ends_with(&message) {
+            text.push_str(&format!("  because: {}\n", message.trim().replace('\n', "\n  ")));
+        }
+        told = message;
         cause = error.source();
     }
     text
@@ -146,18 +151,37 @@ mod tests {
         }
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("{message}")]
+    struct Layered {
+        message: &'static str,
+        source: Option<Box<Layered>>,
+    }
+
+    fn layered(messages: &[&'static str]) -> Layered {
+        let source = messages[1..].first().map(|_| Box::new(layered(&messages[1..])));
+        Layered { message: messages[0], source }
+    }
+
     #[test]
     fn errors_are_shown_with_their_causes_a_line_each() {
-        let error = JobError::Io {
-            path: "job.toml".into(),
-            action: "read",
-            source: io::Error::other("the disk\n   is on fire"),
-        };
-        assert_eq!(
-            report(&error),
-            "znn: error: job.toml: cannot read the job\n  because: the disk is on fire\n"
-        );
-        assert!(!is_usage(&error));
+        for (messages, text) in [
+            (
+                &["a.tif: cannot read", "the disk is on fire"][..],
+                "a.tif: cannot read\n  because: the disk is on fire\n",
+            ),
+            (&["a.znn:1: no such type\na.znn:7: no size"], "a.znn:1: no such type\n  a.znn:7: no size\n"),
+            (&["a.znn: not found", "not found"], "a.znn: not found\n"),
+            (&["c", "b", "a"], "c\n  because: b\n  because: a\n"),
+        ] {
+            assert_eq!(report(&layered(messages)), format!("znn: error: {text}"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_apart_from_what_fails() {
+        let source = io::Error::other("");
+        assert!(!is_usage(&JobError::Io { path: "job.toml".into(), action: "read", source }));
         assert!(is_usage(&JobError::Layers(String::new())));
     }
 }

@@ -56,7 +56,7 @@ impl Progress {
             Sink::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(iterations), ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}")
+            let style = ProgressStyle::with_template("{pos}/{len} [{wide_bar}] {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style.progress_chars("=> "));
             Sink::Bar(bar)
