@@ -1,6 +1,7 @@
 //! `znn` trains and runs 3D convolutional networks on many-core CPUs.
 #![deny(unsafe_code)]
 
+pub mod atomic_file;
 pub mod conv;
 pub mod data;
 pub mod fft;

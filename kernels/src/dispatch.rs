@@ -4,6 +4,14 @@
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 
+<<<<<<< HEAD
+use crate::conv::family::{MicroKernels, register_tiles};
+use crate::conv::reduction::Reduction;
+use crate::conv::tile::Tile;
+=======
+use core::ops::Range;
+
+>>>>>>> k2
 use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
@@ -58,6 +66,12 @@ impl Kernels {
     pub(crate) fn table(&self) -> &'static KernelTable {
         self.table
     }
+
+    /// The micro-kernels of the direct convolution.
+    #[inline(always)]
+    pub(crate) fn micro(&self) -> &'static MicroKernels {
+        &self.table.micro
+    }
 }
 
 macro_rules! kernel_table {
@@ -66,28 +80,31 @@ macro_rules! kernel_table {
         pub(crate) struct KernelTable {
             isa: Isa,
             lanes: usize,
+            micro: MicroKernels,
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
-        kernel_table!(@tier SCALAR, scalar, Isa::Scalar, F32x4, [];
+        kernel_table!(@tier SCALAR, scalar, Isa::Scalar, F32x4, 16, [];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
         #[cfg(target_arch = "x86_64")]
-        kernel_table!(@tier AVX2, avx2, Isa::Avx2, F32x8, [#[target_feature(enable = "avx2,fma")]];
+        kernel_table!(@tier AVX2, avx2, Isa::Avx2, F32x8, 16, [#[target_feature(enable = "avx2,fma")]];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
         #[cfg(target_arch = "x86_64")]
-        kernel_table!(@tier AVX512F, avx512f, Isa::Avx512f, F32x16, [#[target_feature(enable = "avx512f,avx2,fma")]];
+        kernel_table!(@tier AVX512F, avx512f, Isa::Avx512f, F32x16, 32, [#[target_feature(enable = "avx512f,avx2,fma")]];
             $( $name = $generic : ($($arg : $ty),*) $(-> $ret)?; )*);
     };
-    (@tier $table:ident, $tier:ident, $isa:expr, $vector:ty, $features:tt;
+    (@tier $table:ident, $tier:ident, $isa:expr, $vector:ty, $registers:tt, $features:tt;
         $( $name:ident = $generic:path : ($($arg:ident : $ty:ty),*) $(-> $ret:ty)?; )*) => {
         mod $tier {
             #[allow(unused_imports)]
             use super::*;
             $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
+            kernel_table!(@micro $features $vector, $registers);
         }
         static $table: KernelTable = KernelTable {
             isa: $isa,
             lanes: <$vector as crate::vector::Vector>::LANES,
+            micro: $tier::MICRO,
             $( $name: $tier::$name, )*
         };
     };
@@ -99,8 +116,55 @@ macro_rules! kernel_table {
             unsafe { generic::<$vector>($($arg),*) }
         }
     };
+    // The micro-kernels of the direct convolution, for every register tile that fits the tier's registers.
+    (@micro [$($features:tt)*] $vector:ty, $registers:tt) => {
+        $($features)*
+        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile) {
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { crate::conv::tile::convolve::<$vector, R, N, false>(tile) }
+        }
+        $($features)*
+        unsafe fn convolve_masked<const R: usize, const N: usize>(tile: &Tile) {
+            // SAFETY: as above.
+            unsafe { crate::conv::tile::convolve::<$vector, R, N, true>(tile) }
+        }
+        $($features)*
+        unsafe fn reduce<const R: usize, const N: usize>(run: &Reduction) {
+            // SAFETY: as above.
+            unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
+        }
+        pub(super) const MICRO: MicroKernels = MicroKernels {
+            convolve: register_tiles!($registers, convolve),
+            convolve_masked: register_tiles!($registers, convolve_masked),
+            reduce: register_tiles!($registers, reduce),
+        };
+    };
 }
 
 kernel_table! {
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
+    scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
+    max_merge = crate::pointwise::maxout::max_merge:
+        (edge: u8, from: *const f32, to: *mut f32, winners: *mut u8, len: usize);
+    max_merge_backward = crate::pointwise::maxout::max_merge_backward:
+        (edge: u8, winners: *const u8, g: *const f32, accumulate: bool, dx: *mut f32, len: usize);
+    dropout = crate::pointwise::dropout::dropout:
+        (mask: crate::pointwise::dropout::Mask, from: *const f32, to: *mut f32, len: usize);
+    sgd = crate::pointwise::sgd::sgd:
+        (step: crate::pointwise::sgd::Sgd, weights: *mut f32, velocity: *mut f32, gradient: *const f32,
+         len: usize);
+    bias_transfer = crate::pointwise::transfer::bias_transfer:
+        (t: crate::Transfer, bias: f32, row: *mut f32, len: usize);
+    transfer_backward = crate::pointwise::transfer::transfer_backward:
+        (t: crate::Transfer, y: *const f32, g: *mut f32, len: usize) -> f32;
+    max_filter_forward = crate::pool::max_filter::forward:
+        (shape: crate::pool::max_filter::Shape, x: *const f32, planes: Range<usize>, y: *mut f32,
+         winners: *mut u8);
+    max_filter_backward = crate::pool::max_filter::backward:
+        (shape: crate::pool::max_filter::Shape, dy: *const f32, winners: *const u8, planes: Range<usize>,
+         accumulate: bool, dx: *mut f32);
+    max_pool_forward = crate::pool::max_pool::forward:
+        (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

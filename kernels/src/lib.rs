@@ -11,13 +11,22 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod conv;
 pub mod dispatch;
 pub mod isa;
 pub mod pointwise;
+pub mod pool;
+pub mod spectral;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 pub mod view;
+pub mod words;
 
 pub use dispatch::Kernels;
 pub use isa::Isa;
+pub use pointwise::sgd::Sgd;
 pub use pointwise::transfer::Transfer;
+pub use pool::Window;
+pub use spectral::Conjugate;
 pub use view::{Rows, RowsMut};

@@ -1,1 +1,114 @@
-//! TODO
+//! Convolution layers: the problem, and the algorithms that solve it.
+//!
+//! An [`Algorithm`] adds the tasks of a layer's passes to a plan. It is made once per layer by [`begin`] and asked
+//! for the passes in program order, so that it can remember what several of them need (packed weights, spectra,
+//! padded gradients). It knows nothing of networks.
+
+mod direct;
+mod fft;
+mod problem;
+mod tuner;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use problem::Problem;
+pub use tuner::{Choice, Passes, Tuner, UnknownChoice, estimate};
+use znn_kernels::{Kernels, Transfer};
+
+use crate::fft::{FftError, Planner};
+use crate::plan::{Buffer, PlanBuilder, Sum};
+
+/// An algorithm by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// SIMD micro-kernels over the images as they are.
+    Direct,
+    /// Products of whole-image spectra.
+    Fft,
+}
+
+impl Method {
+    /// All algorithms.
+    pub const ALL: [Method; 2] = [Method::Direct, Method::Fft];
+
+    /// The name used in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Direct => "direct",
+            Method::Fft => "fft",
+        }
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What every layer of an engine shares.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// The instruction-set tier.
+    pub kernels: Kernels,
+    /// Plans of transforms.
+    pub planner: &'a Planner,
+}
+
+/// A convolution layer of a plan.
+#[derive(Clone)]
+pub struct Layer {
+    /// For labels.
+    pub name: Arc<str>,
+    /// Sizes.
+    pub problem: Problem,
+    /// The weights: rows are output maps, columns `[c_in][kz][ky][kx]` (cross-correlation).
+    pub weights: Buffer,
+    /// Whether only the caller changes the weights, so that what is derived from them is kept between steps.
+    pub frozen: bool,
+}
+
+/// What becomes of a forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination {
+    /// Rows are output maps, columns voxels.
+    pub y: Buffer,
+    /// Add to what `y` holds instead of overwriting it.
+    pub accumulate: bool,
+    /// One row: a bias for each output map, added at the end.
+    pub bias: Option<Buffer>,
+    /// Applied after the bias.
+    pub transfer: Transfer,
+}
+
+/// The gradient of a block of the weights, as the sum that tasks of the backward pass contribute to.
+#[derive(Clone, Debug)]
+pub struct WeightGradient {
+    /// Output maps: rows of the weights.
+    pub rows: Range<usize>,
+    /// Columns of the weights.
+    pub cols: Range<usize>,
+    /// `rows.len() * cols.len()` floats, row-major. Its collector must be added to the plan.
+    pub sum: Sum,
+}
+
+/// The passes of one layer. Each is asked for at most once, forward first.
+pub trait Algorithm {
+    /// `y = transfer(x * w + bias)`.
+    fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination);
+
+    /// `dx = adjoint(w) dy`, overwritten or accumulated.
+    fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool);
+
+    /// `dw[o][i][k] = sum over p of dy[o][p] x[i][p + k * dilation]`. The tasks are deferred.
+    fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient>;
+}
+
+/// Begins to lower `layer` by `method`.
+pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
+    Ok(match method {
+        Method::Direct => Box::new(direct::Direct::new(layer, tools)),
+        Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
+    })
+}

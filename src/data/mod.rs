@@ -1,1 +1,30 @@
-//! TODO
+//! Volumes on disk and in memory, and the samples that training draws from them.
+//!
+//! [`tiff`] reads and writes stacks, [`synthetic()`] makes a volume that needs no file, [`Preprocess`] normalises
+//! images. A [`TrainingVolume`] holds images with their label and mask; a [`Sampler`] turns a set of them into
+//! [`Sample`]s (input patches, target, weights), each a pure function of the seed and the iteration; a
+//! [`Prefetcher`] prepares the next ones in the background.
+
+mod candidates;
+mod error;
+mod mirror;
+mod patch;
+mod prefetch;
+mod preprocess;
+mod rebalance;
+mod sampler;
+mod synthetic;
+mod target;
+pub mod tiff;
+mod training_volume;
+
+pub use error::DataError;
+pub use mirror::{mirror_pad, reflect};
+pub use patch::{Orientation, Patch};
+pub use prefetch::Prefetcher;
+pub use preprocess::{ParsePreprocessError, Preprocess};
+pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
+pub use sampler::{Augment, Sample, Sampler, SamplerOptions};
+pub use synthetic::synthetic;
+pub use target::Target;
+pub use training_volume::{LabelWarning, TrainingVolume};

@@ -1,1 +1,157 @@
-//! TODO
+//! Dense prediction: a network applied around every voxel of a volume of any size.
+
+mod dense;
+mod tiling;
+
+use std::sync::Arc;
+
+pub use dense::{Border, DenseOptions, dense};
+pub use tiling::Tiling;
+
+use crate::conv::{Choice, Passes};
+use crate::engine::Engine;
+use crate::fft::FftError;
+use crate::network::{EdgeId, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes};
+use crate::plan::{Buffer, Plan, PlanBuilder, PlanError};
+use crate::volume::{Extent, Tensor};
+
+/// A network cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The images do not fit it.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A transform cannot be made.
+    #[error(transparent)]
+    Fft(#[from] FftError),
+    /// A task failed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The volume is smaller than the field of view.
+    #[error("the volume has extent {volume}, but the network's field of view is {fov}: a valid prediction needs at least that")]
+    TooSmall {
+        /// The volume.
+        volume: Extent,
+        /// The field of view.
+        fov: Extent,
+    },
+    /// The volume has the wrong number of channels.
+    #[error("the volume has {found} channels, but input group `{node}` of the network has {expected} maps")]
+    Channels {
+        /// Channels of the volume.
+        found: usize,
+        /// The input group.
+        node: String,
+        /// Its maps.
+        expected: usize,
+    },
+    /// Not even the smallest tile fits the memory bound.
+    #[error("a tile of one output voxel needs {needed} bytes, more than the bound of {bound}")]
+    Memory {
+        /// What it takes.
+        needed: usize,
+        /// What is allowed.
+        bound: usize,
+    },
+}
+
+/// A network applied to patches of one extent, with weights that stay.
+pub struct Predictor {
+    plan: Plan,
+    network: Arc<Network>,
+    shapes: Shapes,
+    outputs: Vec<Tensor>,
+    weights: Vec<(EdgeId, Buffer)>,
+    biases: Vec<(NodeId, Buffer)>,
+}
+
+impl Predictor {
+    /// Plans the forward pass for output patches of extent `output`.
+    pub fn new(
+        engine: &Engine,
+        network: &Arc<Network>,
+        parameters: &Parameters,
+        output: Extent,
+        algorithm: Choice,
+    ) -> Result<Self, InferError> {
+        let shapes = network.shapes(output)?;
+        let lowered = lower(engine, network, &shapes, |edge, problem| {
+            engine.method(network.algorithm(edge, algorithm), problem, Passes::Inference)
+        })?;
+        let outputs = network.outputs().map(|node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
+        let mut predictor = Self {
+            plan: lowered.plan.build(engine.pool(), engine.kernels()),
+            network: network.clone(),
+            shapes,
+            outputs,
+            weights: lowered.weights,
+            biases: lowered.biases,
+        };
+        predictor.load(parameters)?;
+        Ok(predictor)
+    }
+
+    /// Takes over the parameters of the network.
+    pub fn load(&mut self, parameters: &Parameters) -> Result<(), PlanError> {
+        for &(edge, buffer) in &self.weights {
+            let values = parameters.edge(edge).expect("parameters of this network").values();
+            self.plan.buffer_mut(buffer)?.copy_from_slice(values);
+        }
+        for &(node, buffer) in &self.biases {
+            let values = parameters.node(node).expect("parameters of this network").values();
+            self.plan.buffer_mut(buffer)?.copy_from_slice(values);
+        }
+        Ok(())
+    }
+
+    /// The extent of the images of an input node.
+    pub fn input_extent(&self, node: NodeId) -> Extent {
+        self.shapes[node].extent
+    }
+
+    /// Applies the network; `inputs` in the order of the input nodes. Returns the output nodes' maps.
+    ///
+    /// Panics where an input has the wrong extent or number of maps.
+    pub fn predict(&mut self, inputs: &[&Tensor]) -> Result<&[Tensor], PlanError> {
+        for (node, input) in self.network.inputs().zip(inputs) {
+            assert_eq!(input.extent(), self.shapes[node].extent, "input {}", self.network[node].name);
+        }
+        let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.data()).collect();
+        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Tensor::data_mut).collect();
+        self.plan.step(&inputs, &mut outputs)?;
+        Ok(&self.outputs)
+    }
+
+    /// The memory that the plan holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.plan.bytes()
+    }
+}
+
+struct Lowered {
+    plan: PlanBuilder,
+    weights: Vec<(EdgeId, Buffer)>,
+    biases: Vec<(NodeId, Buffer)>,
+}
+
+fn lower(
+    engine: &Engine,
+    network: &Network,
+    shapes: &Shapes,
+    method: impl FnMut(EdgeId, &crate::conv::Problem) -> crate::conv::Method,
+) -> Result<Lowered, FftError> {
+    let mut plan = engine.plan();
+    let mut lowering = Lowering::new(&mut plan, network, shapes, engine.tools(), Phase::Infer);
+    for node in network.inputs() {
+        let input = plan.input(network[node].size, shapes[node].extent.len());
+        lowering.set_values(node, input);
+    }
+    for node in network.outputs() {
+        let output = plan.output(network[node].size, shapes[node].extent.len());
+        lowering.set_values(node, output);
+    }
+    lowering.forward(&mut plan, method)?;
+    let weights = network.edge_ids().filter_map(|edge| Some((edge, lowering.weights(edge)?))).collect();
+    let biases = network.node_ids().filter_map(|node| Some((node, lowering.biases(node)?))).collect();
+    Ok(Lowered { plan, weights, biases })
+}

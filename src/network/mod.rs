@@ -1,1 +1,32 @@
-//! TODO
+//! Networks: their description, shapes, initial parameters and files.
+//!
+//! A [`Network`] is a directed acyclic graph. A [`Node`] is a group of feature maps of one extent, an [`Edge`] an
+//! operation from one group to another; edges that converge on a node are summed (or, at a maxout node, compared).
+//! It is read from the text format `.znn` ([`spec`]) and is valid by construction: [`Network::new`] refuses graphs
+//! that cannot be computed, so that what follows has no cases to check.
+
+mod graph;
+mod init;
+mod parameters;
+mod repeat;
+mod shape;
+pub mod spec;
+mod summary;
+mod validate;
+mod weight_shape;
+pub mod weights_file;
+
+pub use graph::{
+    Edge, EdgeId, EdgeOp, GroupKind, GroupName, Network, Node, NodeId, NodeKind, ParameterCounts,
+    UpdateOverrides,
+};
+pub use init::Init;
+pub use parameters::{Parameter, Parameters};
+pub use repeat::average_blocks;
+pub use shape::{NodeShape, ShapeError, Shapes};
+pub use summary::Summary;
+pub use validate::NetworkError;
+pub use weight_shape::WeightShape;
+
+#[cfg(test)]
+mod testing;

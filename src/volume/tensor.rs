@@ -77,4 +77,21 @@ impl Tensor {
         }
         Self { channels: self.channels, extent, data }
     }
+
+    /// Puts `part` at `origin`, the reverse of [`crop`](Tensor::crop). Panics where it does not fit.
+    pub fn paste(&mut self, part: &Tensor, origin: Extent) {
+        let extent = part.extent();
+        assert_eq!(part.channels(), self.channels, "channels of the part");
+        assert!((origin + extent).all(self.extent, |end, size| end <= size), "paste outside the image");
+        for channel in 0..self.channels {
+            for z in 0..extent.z {
+                for y in 0..extent.y {
+                    let to = self.extent.index(origin.z + z, origin.y + y, origin.x);
+                    let from = extent.index(z, y, 0);
+                    self.channel_mut(channel)[to..to + extent.x]
+                        .copy_from_slice(&part.channel(channel)[from..from + extent.x]);
+                }
+            }
+        }
+    }
 }

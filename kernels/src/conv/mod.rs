@@ -1,0 +1,29 @@
+//! Direct convolution on plain `[channel][z][y][x]` images: forward, backward-data and backward-weights.
+//!
+//! All three passes run the lanes of a vector along x over *flattened rows*: the rows of a z-plane are taken as
+//! one long row at the input's pitch, so that a tap of the kernel is a constant offset. The few garbage columns
+//! between two rows of the output are computed and left out when a tile is stored; where they would be many
+//! (large kernels, large dilations) the rows are walked one by one instead ([`lines`]).
+//!
+//! * [`tile`] is the micro-kernel of forward and backward-data, [`reduction`] that of backward-weights; both exist
+//!   for every register tile of a small [`family`].
+//! * [`sweep`] leads the former over an image; [`forward`], [`backward_data`] and [`backward_weights`] hold the safe
+//!   methods of [`Kernels`](crate::Kernels); [`pack`] and [`gradient`] define the private layouts of the weights and
+//!   of the output's gradient.
+//!
+//! `kernels/README.md` tells the contracts, layouts and register budgets.
+
+pub(crate) mod backward_data;
+pub(crate) mod backward_weights;
+pub(crate) mod family;
+pub(crate) mod forward;
+pub(crate) mod geometry;
+pub(crate) mod gradient;
+pub(crate) mod lines;
+pub(crate) mod pack;
+pub(crate) mod reduction;
+pub(crate) mod sweep;
+pub(crate) mod tile;
+
+pub use forward::Epilogue;
+pub use geometry::Geometry;

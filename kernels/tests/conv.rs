@@ -1,0 +1,443 @@
+//! One battery for the direct convolution, run over every tier of this machine against a plain f64 reference.
+
+mod reference;
+
+use reference::{Problem, Random, edge_cases, random_geometry};
+use znn_kernels::conv::{Epilogue, Geometry};
+use znn_kernels::{Isa, Kernels, Rows, RowsMut, Transfer};
+
+fn tiers() -> Vec<Kernels> {
+    let tiers: Vec<_> = Isa::ALL.into_iter().filter_map(Kernels::new).collect();
+    println!("tiers: {tiers:?}");
+    assert!(tiers.iter().any(|kernels| kernels.isa() == Isa::Scalar));
+    tiers
+}
+
+/// Edge cases and random ones, the same for every test and tier.
+fn geometries() -> Vec<Geometry> {
+    let mut random = Random::new(20);
+    let mut geometries = edge_cases();
+    geometries.extend((0..120).map(|_| random_geometry(&mut random)));
+    geometries
+}
+
+/// Memory whose ends are guarded by canaries, and which starts at any alignment.
+struct Guarded {
+    memory: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+const CANARY: f32 = -77.25;
+const GUARD: usize = 64;
+
+impl Guarded {
+    fn new(len: usize, offset: usize, value: f32) -> Self {
+        let mut memory = vec![CANARY; len + 2 * GUARD + offset];
+        let start = GUARD + offset;
+        memory[start..start + len].fill(value);
+        Self { memory, start, len }
+    }
+
+    fn get(&mut self) -> &mut [f32] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+
+    fn into_checked(mut self) -> Vec<f32> {
+        let after = self.memory.split_off(self.start + self.len);
+        assert!(self.memory[..self.start].iter().chain(&after).all(|&v| v == CANARY), "written outside");
+        self.memory.split_off(self.start)
+    }
+}
+
+fn packed_forward(kernels: &Kernels, geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
+    let mut packed = vec![f32::NAN; kernels.packed_forward_len(geometry)];
+    kernels.pack_forward(geometry, weights, 0..geometry.c_out, &mut packed);
+    packed
+}
+
+fn packed_backward_data(kernels: &Kernels, geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
+    let mut packed = vec![f32::NAN; kernels.packed_backward_data_len(geometry)];
+    kernels.pack_backward_data(geometry, weights, 0..geometry.c_in, &mut packed);
+    packed
+}
+
+fn padded(kernels: &Kernels, geometry: &Geometry, dy: &[f32]) -> Vec<f32> {
+    let len = kernels.padded_gradient_len(geometry);
+    let mut padded = vec![f32::NAN; geometry.c_out * len];
+    for (padded, dy) in padded.chunks_mut(len).zip(dy.chunks(geometry.output_len())) {
+        kernels.pad_gradient(geometry, dy, padded);
+    }
+    padded
+}
+
+fn forward(kernels: &Kernels, problem: &Problem, epilogue: &Epilogue<'_>, y: &mut [f32]) {
+    let geometry = &problem.geometry;
+    let packed = packed_forward(kernels, geometry, &problem.weights);
+    kernels.conv_forward(
+        geometry,
+        Rows::new(&problem.x, geometry.input_len()),
+        &packed,
+        epilogue,
+        0..geometry.c_out,
+        0..geometry.output()[0],
+        RowsMut::new(y, geometry.output_len()),
+    );
+}
+
+fn backward_data(kernels: &Kernels, problem: &Problem, accumulate: bool, dx: &mut [f32]) {
+    let geometry = &problem.geometry;
+    let padded = padded(kernels, geometry, &problem.dy);
+    kernels.conv_backward_data(
+        geometry,
+        Rows::new(&padded, kernels.padded_gradient_len(geometry)),
+        &packed_backward_data(kernels, geometry, &problem.weights),
+        accumulate,
+        0..geometry.c_in,
+        0..geometry.input[0],
+        RowsMut::new(dx, geometry.input_len()),
+    );
+}
+
+fn backward_weights(kernels: &Kernels, problem: &Problem, accumulate: bool, dw: &mut [f32]) {
+    let geometry = &problem.geometry;
+    let padded = padded(kernels, geometry, &problem.dy);
+    kernels.conv_backward_weights(
+        geometry,
+        Rows::new(&problem.x, geometry.input_len()),
+        Rows::new(&padded, kernels.padded_gradient_len(geometry)),
+        0..geometry.c_out,
+        0..geometry.c_in,
+        0..geometry.output()[0],
+        accumulate,
+        dw,
+    );
+}
+
+/// Asserts that `values` are `expected` to within some roundings of the largest sum of magnitudes.
+#[track_caller]
+fn assert_close(values: &[f32], expected: &[f64], magnitude: f64, what: &str) {
+    assert_eq!(values.len(), expected.len());
+    let tolerance = 4e-6 * magnitude.max(1.0);
+    for (i, (&value, &expected)) in values.iter().zip(expected).enumerate() {
+        assert!((f64::from(value) - expected).abs() <= tolerance, "{what} at {i}: {value} for {expected}");
+    }
+}
+
+#[test]
+fn forward_matches_the_reference() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate() {
+            let problem = Problem::random(geometry, seed as u64);
+            let mut y = Guarded::new(problem.dy.len(), seed % 16, f32::NAN);
+            forward(&kernels, &problem, &Epilogue::STORE, y.get());
+            let (expected, magnitude) = problem.forward();
+            assert_close(&y.into_checked(), &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
+        }
+    }
+}
+
+#[test]
+fn backward_data_matches_the_reference() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate() {
+            let problem = Problem::random(geometry, seed as u64);
+            let mut dx = Guarded::new(problem.x.len(), seed % 16, f32::NAN);
+            backward_data(&kernels, &problem, false, dx.get());
+            let (expected, magnitude) = problem.backward_data();
+            assert_close(&dx.into_checked(), &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
+        }
+    }
+}
+
+#[test]
+fn backward_weights_matches_the_reference() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate() {
+            let problem = Problem::random(geometry, seed as u64);
+            let mut dw = Guarded::new(problem.weights.len(), seed % 16, f32::NAN);
+            backward_weights(&kernels, &problem, false, dw.get());
+            let (expected, magnitude) = problem.backward_weights();
+            assert_close(&dw.into_checked(), &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
+        }
+    }
+}
+
+#[test]
+fn long_sums_of_backward_weights_stay_accurate() {
+    let geometry = Geometry { c_in: 1, c_out: 3, input: [24, 50, 61], kernel: [1, 1, 2], dilation: [1; 3] };
+    let mut problem = Problem::random(geometry, 5);
+    // all products positive: the sums grow to 72000 times a product, and a single f32 accumulator would lose 1e-4
+    problem.x.iter_mut().chain(&mut problem.dy).for_each(|v| *v = v.abs() + 0.1);
+    for kernels in tiers() {
+        let mut dw = vec![0.0; problem.weights.len()];
+        backward_weights(&kernels, &problem, false, &mut dw);
+        for (&value, expected) in dw.iter().zip(problem.backward_weights().0) {
+            let error = (f64::from(value) - expected).abs() / expected;
+            assert!(error < 2e-6, "{kernels:?}: {value} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn forward_and_its_adjoints_agree() {
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum() };
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(3) {
+            let problem = Problem::random(geometry, 1000 + seed as u64);
+            let mut y = vec![0.0; problem.dy.len()];
+            let mut dx = vec![0.0; problem.x.len()];
+            let mut dw = vec![0.0; problem.weights.len()];
+            forward(&kernels, &problem, &Epilogue::STORE, &mut y);
+            backward_data(&kernels, &problem, false, &mut dx);
+            backward_weights(&kernels, &problem, false, &mut dw);
+            let (forward, data, weights) =
+                (dot(&y, &problem.dy), dot(&problem.x, &dx), dot(&problem.weights, &dw));
+            let tolerance = 1e-5 * (dot(&y, &y) * dot(&problem.dy, &problem.dy)).sqrt() + 1e-6;
+            assert!((forward - data).abs() <= tolerance, "{kernels:?} {geometry:?}: {forward}, {data}");
+            assert!((forward - weights).abs() <= tolerance, "{kernels:?} {geometry:?}: {forward}, {weights}");
+        }
+    }
+}
+
+#[test]
+fn epilogue_adds_and_transfers() {
+    let functions: [(Transfer, fn(f64) -> f64); 5] = [
+        (Transfer::IDENTITY, |x| x),
+        (Transfer::Linear { scale: -0.5, shift: 2.0 }, |x| 2.0 - 0.5 * x),
+        (Transfer::RectifyLinear, |x| x.max(0.0)),
+        (Transfer::Tanh { amplitude: 1.7159, slope: 0.6666 }, |x| 1.7159 * (0.6666 * x).tanh()),
+        (Transfer::Logistic, |x| 1.0 / (1.0 + (-x).exp())),
+    ];
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(5) {
+            let problem = Problem::random(geometry, 2000 + seed as u64);
+            let mut random = Random::new(seed as u64);
+            let bias: Vec<f32> = (0..geometry.c_out).map(|_| random.float()).collect();
+            let (sums, magnitude) = problem.forward();
+            for accumulate in [false, true] {
+                for bias in [None, Some(&bias[..])] {
+                    for (transfer, f) in functions {
+                        let before = if accumulate { 0.75 } else { f32::NAN };
+                        let mut y = Guarded::new(sums.len(), seed % 16, before);
+                        forward(&kernels, &problem, &Epilogue { accumulate, bias, transfer }, y.get());
+                        let expected: Vec<f64> = sums
+                            .iter()
+                            .enumerate()
+                            .map(|(i, sum)| {
+                                let bias = bias.map_or(0.0, |bias| bias[i / geometry.output_len()]);
+                                f(sum + f64::from(bias) + if accumulate { 0.75 } else { 0.0 })
+                            })
+                            .collect();
+                        let what = format!("{kernels:?} {geometry:?} {transfer:?} {accumulate}");
+                        assert_close(&y.into_checked(), &expected, magnitude + 2.0, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rectify_linear_keeps_nan() {
+    for kernels in tiers() {
+        let geometry = Geometry { c_in: 1, c_out: 1, input: [1, 1, 5], kernel: [1; 3], dilation: [1; 3] };
+        let mut problem = Problem::random(geometry, 0);
+        problem.weights[0] = 1.0;
+        problem.x.copy_from_slice(&[f32::NAN, 1.0, -1.0, 2.0, -2.0]);
+        let mut y = [0.0; 5];
+        let epilogue = Epilogue { accumulate: false, bias: None, transfer: Transfer::RectifyLinear };
+        forward(&kernels, &problem, &epilogue, &mut y);
+        assert!(y[0].is_nan());
+        assert_eq!(y[1..], [1.0, 0.0, 2.0, 0.0]);
+    }
+}
+
+#[test]
+fn backward_passes_accumulate() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(7) {
+            let problem = Problem::random(geometry, 3000 + seed as u64);
+            let what = format!("{kernels:?} {geometry:?}");
+            let mut dx = Guarded::new(problem.x.len(), seed % 16, 0.5);
+            backward_data(&kernels, &problem, true, dx.get());
+            let (mut expected, magnitude) = problem.backward_data();
+            expected.iter_mut().for_each(|v| *v += 0.5);
+            assert_close(&dx.into_checked(), &expected, magnitude + 0.5, &what);
+
+            let mut dw = Guarded::new(problem.weights.len(), seed % 16, 0.5);
+            backward_weights(&kernels, &problem, true, dw.get());
+            let (mut expected, magnitude) = problem.backward_weights();
+            expected.iter_mut().for_each(|v| *v += 0.5);
+            assert_close(&dw.into_checked(), &expected, magnitude + 0.5, &what);
+        }
+    }
+}
+
+/// Cuts `0..len` into random ranges that start at multiples of `block`.
+fn split(random: &mut Random, len: usize, block: usize) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < len {
+        let end = (start + block * (1 + random.below(3))).min(len);
+        ranges.push(start..end);
+        start = end;
+    }
+    ranges
+}
+
+#[test]
+fn tasks_give_the_bits_of_the_whole() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(2) {
+            let geometry = &geometry;
+            let problem = Problem::random(*geometry, 4000 + seed as u64);
+            let mut random = Random::new(seed as u64);
+            let x = Rows::new(&problem.x, geometry.input_len());
+            let padded_len = kernels.padded_gradient_len(geometry);
+            let padded = padded(&kernels, geometry, &problem.dy);
+            let padded = Rows::new(&padded, padded_len);
+
+            let mut whole = vec![0.0; problem.dy.len()];
+            forward(&kernels, &problem, &Epilogue::STORE, &mut whole);
+            let mut parts = vec![f32::NAN; whole.len()];
+            let block = kernels.forward_block(geometry);
+            let terms = geometry.c_in * geometry.taps();
+            let mut packed = vec![f32::NAN; kernels.packed_forward_len(geometry)];
+            let channels = split(&mut random, geometry.c_out, block);
+            for range in channels.clone() {
+                let part = &mut packed[range.start * terms..range.end * terms];
+                kernels.pack_forward(geometry, &problem.weights, range, part);
+            }
+            let plane: usize = geometry.output()[1..].iter().product();
+            for planes in split(&mut random, geometry.output()[0], 1) {
+                for range in channels.clone() {
+                    let mut y = RowsMut::new(&mut parts, geometry.output_len());
+                    let y = y.part(range.clone(), planes.start * plane..planes.end * plane);
+                    kernels.conv_forward(geometry, x, &packed, &Epilogue::STORE, range, planes.clone(), y);
+                }
+            }
+            assert_eq!(parts, whole, "forward {kernels:?} {geometry:?}");
+
+            let mut whole = vec![0.0; problem.x.len()];
+            backward_data(&kernels, &problem, false, &mut whole);
+            let mut parts = vec![f32::NAN; whole.len()];
+            let block = kernels.backward_data_block(geometry);
+            let terms = geometry.c_out * geometry.taps();
+            let mut packed = vec![f32::NAN; kernels.packed_backward_data_len(geometry)];
+            let channels = split(&mut random, geometry.c_in, block);
+            for range in channels.clone() {
+                let part = &mut packed[range.start * terms..range.end * terms];
+                kernels.pack_backward_data(geometry, &problem.weights, range, part);
+            }
+            let plane: usize = geometry.input[1..].iter().product();
+            for planes in split(&mut random, geometry.input[0], 1) {
+                for range in channels.clone() {
+                    let mut dx = RowsMut::new(&mut parts, geometry.input_len());
+                    let dx = dx.part(range.clone(), planes.start * plane..planes.end * plane);
+                    kernels.conv_backward_data(geometry, padded, &packed, false, range, planes.clone(), dx);
+                }
+            }
+            assert_eq!(parts, whole, "backward-data {kernels:?} {geometry:?}");
+
+            let mut whole = vec![0.0; problem.weights.len()];
+            backward_weights(&kernels, &problem, false, &mut whole);
+            let taps = geometry.taps();
+            let mut parts = vec![f32::NAN; whole.len()];
+            for out_channels in split(&mut random, geometry.c_out, 1) {
+                for in_channels in split(&mut random, geometry.c_in, 1) {
+                    let mut dw = vec![f32::NAN; out_channels.len() * in_channels.len() * taps];
+                    kernels.conv_backward_weights(
+                        geometry,
+                        x,
+                        padded,
+                        out_channels.clone(),
+                        in_channels.clone(),
+                        0..geometry.output()[0],
+                        false,
+                        &mut dw,
+                    );
+                    for (o, dw) in out_channels.clone().zip(dw.chunks(in_channels.len() * taps)) {
+                        let start = (o * geometry.c_in + in_channels.start) * taps;
+                        parts[start..start + dw.len()].copy_from_slice(dw);
+                    }
+                }
+            }
+            assert_eq!(parts, whole, "backward-weights {kernels:?} {geometry:?}");
+
+            // planes are summed one after the other, which rounds differently
+            let mut parts = vec![f32::NAN; whole.len()];
+            for (i, planes) in split(&mut random, geometry.output()[0], 1).into_iter().enumerate() {
+                let (c_out, c_in) = (0..geometry.c_out, 0..geometry.c_in);
+                kernels.conv_backward_weights(geometry, x, padded, c_out, c_in, planes, i > 0, &mut parts);
+            }
+            let (expected, magnitude) = problem.backward_weights();
+            assert_close(&parts, &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
+        }
+    }
+}
+
+/// Rows of a larger image whose other parts are NaN: a read outside of the view would show.
+#[test]
+fn nothing_beyond_the_views_counts() {
+    for kernels in tiers() {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(3) {
+            let problem = Problem::random(geometry, 5000 + seed as u64);
+            let spread = |data: &[f32], cols: usize| -> Vec<f32> {
+                let mut memory = vec![f32::NAN; data.len() / cols * (cols + 48)];
+                for (to, from) in memory.chunks_mut(cols + 48).zip(data.chunks(cols)) {
+                    to[..cols].copy_from_slice(from);
+                }
+                memory
+            };
+            let padded_len = kernels.padded_gradient_len(&geometry);
+            let padded = spread(&padded(&kernels, &geometry, &problem.dy), padded_len);
+            let padded = Rows::new(&padded, padded_len + 48).part(0..geometry.c_out, 0..padded_len);
+            let x = spread(&problem.x, geometry.input_len());
+            let x = Rows::new(&x, geometry.input_len() + 48).part(0..geometry.c_in, 0..geometry.input_len());
+
+            let mut expected = vec![0.0; problem.dy.len()];
+            forward(&kernels, &problem, &Epilogue::STORE, &mut expected);
+            let mut y = vec![f32::NAN; expected.len()];
+            kernels.conv_forward(
+                &geometry,
+                x,
+                &packed_forward(&kernels, &geometry, &problem.weights),
+                &Epilogue::STORE,
+                0..geometry.c_out,
+                0..geometry.output()[0],
+                RowsMut::new(&mut y, geometry.output_len()),
+            );
+            assert_eq!(y, expected, "{kernels:?} {geometry:?}");
+
+            let mut expected = vec![0.0; problem.x.len()];
+            backward_data(&kernels, &problem, false, &mut expected);
+            let mut dx = vec![f32::NAN; expected.len()];
+            kernels.conv_backward_data(
+                &geometry,
+                padded,
+                &packed_backward_data(&kernels, &geometry, &problem.weights),
+                false,
+                0..geometry.c_in,
+                0..geometry.input[0],
+                RowsMut::new(&mut dx, geometry.input_len()),
+            );
+            assert_eq!(dx, expected, "{kernels:?} {geometry:?}");
+
+            let mut expected = vec![0.0; problem.weights.len()];
+            backward_weights(&kernels, &problem, false, &mut expected);
+            let mut dw = vec![f32::NAN; expected.len()];
+            let depth = geometry.output()[0];
+            let (c_out, c_in) = (0..geometry.c_out, 0..geometry.c_in);
+            kernels.conv_backward_weights(&geometry, x, padded, c_out, c_in, 0..depth, false, &mut dw);
+            assert_eq!(dw, expected, "{kernels:?} {geometry:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "does not fit")]
+fn a_kernel_larger_than_the_image_is_refused() {
+    Geometry { c_in: 1, c_out: 1, input: [4, 4, 4], kernel: [1, 1, 3], dilation: [1, 1, 2] }.output();
+}

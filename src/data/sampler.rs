@@ -1,0 +1,377 @@
+//! Random patches for training, regular ones for validation.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::candidates::Candidates;
+use super::patch::{Margins, Orientation, Patch, gather};
+use super::rebalance::{ClassCounts, ClassWeights, Rebalance};
+use super::{DataError, LabelWarning, Target, TrainingVolume};
+use crate::volume::{Extent, Tensor};
+
+/// Which symmetries a patch may be turned by, each with probability one half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augment {
+    /// Flips along z, y, x.
+    pub flip: [bool; 3],
+    /// Exchange of y and x.
+    pub transpose: bool,
+}
+
+impl Augment {
+    /// Patches as they are.
+    pub const NONE: Self = Self { flip: [false; 3], transpose: false };
+    /// All sixteen symmetries.
+    pub const ALL: Self = Self { flip: [true; 3], transpose: true };
+}
+
+/// What to make of a volume.
+#[derive(Clone, Copy, Debug)]
+pub struct SamplerOptions {
+    /// Equal seeds give equal samples.
+    pub seed: u64,
+    /// Independent sequences of one seed, such as training and validation.
+    pub stream: u64,
+    /// What the network is trained to give.
+    pub target: Target,
+    /// Whether the image continues beyond its border by reflection, so that every voxel of the label is used.
+    pub mirror: bool,
+    /// How patches are turned.
+    pub augment: Augment,
+    /// Weights against unequal class sizes.
+    pub rebalance: Option<Rebalance>,
+}
+
+/// What one training iteration needs. Made by [`Sampler::new_sample`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The patch for each input of the network.
+    pub inputs: Vec<Tensor>,
+    /// What the network should give.
+    pub target: Tensor,
+    /// The factor of each voxel's loss gradient: 0 where the mask is not valid, the class weight elsewhere. Absent
+    /// where neither mask nor rebalancing is asked for.
+    pub weight: Option<Tensor>,
+    /// The patch of the label or mask, with the context of the target.
+    labels: Tensor,
+}
+
+/// Draws patches from a set of volumes. Sample `i` depends on the options and on `i` only: training resumes
+/// without stored state, and patches can be prepared ahead.
+pub struct Sampler {
+    volumes: Vec<TrainingVolume>,
+    inputs: Vec<Extent>,
+    output: Extent,
+    options: SamplerOptions,
+    /// For patches as they are and transposed ones (empty where not needed): the centres of each volume.
+    candidates: [Vec<Candidates>; 2],
+    /// For each volume, the weights of each target channel.
+    global_weights: Option<Vec<Vec<ClassWeights>>>,
+    warnings: Vec<LabelWarning>,
+}
+
+impl Sampler {
+    /// A sampler for a network that maps patches of the extents `inputs` (one for each input) to patches of the
+    /// extent `output`. Each input must be at least as large as the output; the difference is the field of view
+    /// less one.
+    ///
+    /// # Errors
+    /// When a volume is too small for the patches, its mask leaves no place for them, or it does not have an image
+    /// for each input.
+    pub fn new(
+        volumes: Vec<TrainingVolume>,
+        inputs: &[Extent],
+        output: Extent,
+        options: SamplerOptions,
+    ) -> Result<Self, DataError> {
+        check_request(&volumes, inputs, output, options.target)?;
+        let turns = if options.augment.transpose { &[false, true][..] } else { &[false] };
+        let mut candidates = [Vec::new(), Vec::new()];
+        for volume in &volumes {
+            for &transpose in turns {
+                let (first, size) = fitting_centres(volume, inputs, output, &options, transpose)?;
+                let found = Candidates::new(first, size, volume.mask());
+                if found.len() == 0 {
+                    return Err(DataError::EmptyMask { name: volume.name().to_owned() });
+                }
+                candidates[usize::from(transpose)].push(found);
+            }
+        }
+        let global_weights = (options.rebalance == Some(Rebalance::Global))
+            .then(|| volumes.iter().map(|volume| global_weights(volume, options.target)).collect());
+        let warnings = match options.target {
+            Target::Raw => Vec::new(),
+            _ => volumes.iter().filter_map(TrainingVolume::warning).collect(),
+        };
+        Ok(Self { volumes, inputs: inputs.to_vec(), output, options, candidates, global_weights, warnings })
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> &[TrainingVolume] {
+        &self.volumes
+    }
+
+    /// Labels that training will learn little from.
+    pub fn warnings(&self) -> &[LabelWarning] {
+        &self.warnings
+    }
+
+    /// A sample of zeros, with memory for [`sample`](Self::sample) to fill.
+    pub fn new_sample(&self) -> Sample {
+        let channels = self.options.target.channels();
+        let context = self.options.target.context();
+        let has_weight = self.options.rebalance.is_some() || self.volumes.iter().any(|v| v.mask().is_some());
+        Sample {
+            inputs: self
+                .inputs
+                .iter()
+                .zip(self.volumes[0].images())
+                .map(|(&extent, image)| Tensor::zeros(image.channels(), extent))
+                .collect(),
+            target: Tensor::zeros(channels, self.output),
+            weight: has_weight.then(|| Tensor::zeros(channels, self.output)),
+            labels: Tensor::zeros(1, self.output + Extent::new(context, context, context)),
+        }
+    }
+
+    /// The patch of iteration `iteration`: the turn is drawn first, then the centre, uniformly among all centres
+    /// of all volumes at which the turned patch fits and the mask is > 0.
+    pub fn draw(&self, iteration: u64) -> Patch {
+        // One block of the generator, 16 words, is more than a sample takes; the word position has room for
+        // the blocks of all iterations.
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+        rng.set_stream(self.options.stream);
+        rng.set_word_pos(u128::from(iteration) * 16);
+        let Augment { flip, transpose } = self.options.augment;
+        // Four coins in any case, so that a seed gives the same flips whatever else is allowed.
+        let coins: [bool; 4] = [rng.random(), rng.random(), rng.random(), rng.random()];
+        let orientation = Orientation {
+            flip: [flip[0] && coins[0], flip[1] && coins[1], flip[2] && coins[2]],
+            transpose: transpose && coins[3],
+        };
+        let candidates = &self.candidates[usize::from(orientation.transpose)];
+        let mut index = rng.random_range(0..candidates.iter().map(Candidates::len).sum());
+        let mut volume = 0;
+        while index >= candidates[volume].len() {
+            index -= candidates[volume].len();
+            volume += 1;
+        }
+        Patch { volume, centre: candidates[volume].get(index, self.volumes[volume].mask()), orientation }
+    }
+
+    /// Writes the sample of iteration `iteration` to `sample`. Panics when that is not from a sampler of the same
+    /// network and options.
+    pub fn sample(&self, iteration: u64, sample: &mut Sample) {
+        self.read(&self.draw(iteration), sample);
+    }
+
+    /// Patches beside each other, none turned, that cover the volumes as far as output patches fit without
+    /// overlap; those without a valid voxel are left out. Of more than `limit` patches, `limit` are chosen evenly.
+    pub fn tiles(&self, limit: usize) -> Vec<Patch> {
+        let mut tiles = Vec::new();
+        let half = self.output.zip(Extent::ONE, |s, one| (s - one) / 2);
+        for (volume, candidates) in self.candidates[0].iter().enumerate() {
+            let (first, size) = candidates.bounds();
+            let covered = size + self.output - Extent::ONE;
+            let count = covered.zip(self.output, |c, s| c / s);
+            let rest = covered - count * self.output;
+            let start = first + rest.zip(rest, |r, _| r / 2);
+            for z in 0..count.z {
+                for y in 0..count.y {
+                    for x in 0..count.x {
+                        let centre = start + Extent::new(z, y, x) * self.output;
+                        let is_valid = self.volumes[volume].mask().is_none_or(|mask| {
+                            mask.crop(centre - half, self.output).data().iter().any(|&m| m > 0.0)
+                        });
+                        if is_valid {
+                            tiles.push(Patch { volume, centre, orientation: Orientation::default() });
+                        }
+                    }
+                }
+            }
+        }
+        let chosen = limit.min(tiles.len());
+        (0..chosen).map(|i| tiles[(2 * i + 1) * tiles.len() / (2 * chosen)]).collect()
+    }
+
+    /// Writes the sample at `patch`, one of [`draw`](Self::draw) or [`tiles`](Self::tiles), to `sample`. Panics as
+    /// [`sample`](Self::sample).
+    pub fn read(&self, patch: &Patch, sample: &mut Sample) {
+        let volume = &self.volumes[patch.volume];
+        let Sample { inputs, target, weight, labels } = sample;
+        assert!(
+            inputs.iter().map(Tensor::extent).eq(self.inputs.iter().copied())
+                && target.extent() == self.output
+                && target.channels() == self.options.target.channels(),
+            "a sample for another network"
+        );
+        for (input, image) in inputs.iter_mut().zip(volume.images()) {
+            let margins = Margins::of_input(input.extent(), self.output);
+            let origin = self.origin(patch, margins, centre_offset(image.extent(), volume.extent()));
+            gather(image, origin, patch.orientation, input);
+        }
+        let margins = Margins::of_labels(self.options.target.context());
+        let origin = self.origin(patch, margins, [0; 3]);
+        gather(volume.label(), origin, patch.orientation, labels);
+        self.options.target.compute(labels, target);
+        if let Some(weight) = weight {
+            match volume.mask() {
+                Some(mask) => {
+                    gather(mask, origin, patch.orientation, labels);
+                    self.options.target.mask(labels, weight);
+                }
+                None => weight.data_mut().fill(1.0),
+            }
+            self.rebalance(patch.volume, target, weight);
+        }
+    }
+
+    /// Multiplies the valid voxels of `weight` by their class weights.
+    fn rebalance(&self, volume: usize, target: &Tensor, weight: &mut Tensor) {
+        let Some(mode) = self.options.rebalance else { return };
+        for channel in 0..target.channels() {
+            let values = target.channel(channel);
+            let class = match (mode, &self.global_weights) {
+                (Rebalance::Global, Some(weights)) => weights[volume][channel],
+                _ => ClassWeights::of_sum_one(ClassCounts::of(values, Some(weight.channel(channel)))),
+            };
+            for (factor, &value) in weight.channel_mut(channel).iter_mut().zip(values) {
+                *factor *= class.of_voxel(value);
+            }
+        }
+    }
+
+    /// The first voxel of the box that a patch with `margins` covers in a part of the volume, whose coordinates
+    /// are those of the label plus `offset`.
+    fn origin(&self, patch: &Patch, margins: Margins, offset: [isize; 3]) -> [isize; 3] {
+        let centre = patch.centre.to_array();
+        let output = patch.orientation.source_extent(self.output).to_array();
+        let [before, _] = margins.in_volume(patch.orientation);
+        [0, 1, 2].map(|a| centre[a] as isize + offset[a] - ((output[a] - 1) / 2 + before[a]) as isize)
+    }
+}
+
+/// What to add to a voxel of the label to get that of the image, when the centres coincide.
+fn centre_offset(image: Extent, label: Extent) -> [isize; 3] {
+    let (image, label) = (image.to_array(), label.to_array());
+    [0, 1, 2].map(|a| ((image[a] - 1) / 2) as isize - ((label[a] - 1) / 2) as isize)
+}
+
+fn check_request(
+    volumes: &[TrainingVolume],
+    inputs: &[Extent],
+    output: Extent,
+    target: Target,
+) -> Result<(), DataError> {
+    let refuse = |reason: String| Err(DataError::Patches(reason));
+    let Some(first) = volumes.first() else {
+        return refuse("there is no volume".to_owned());
+    };
+    if output.is_empty() {
+        return refuse(format!("the output patch is empty ({output})"));
+    }
+    if !matches!(target.channels(), 1..=3) || matches!(target, Target::Boundary { channels: 3 }) {
+        return refuse(format!("a boundary target has 1 or 2 channels, not {}", target.channels()));
+    }
+    if let Some(input) = inputs.iter().find(|input| !input.all(output, |i, o| i >= o)) {
+        return refuse(format!("the input patch {input} is smaller than the output patch {output}"));
+    }
+    for volume in volumes {
+        let name = || volume.name().to_owned();
+        if volume.images().len() != inputs.len() {
+            return Err(DataError::Inputs {
+                name: name(),
+                found: volume.images().len(),
+                expected: inputs.len(),
+            });
+        }
+        for (i, (image, like)) in volume.images().iter().zip(first.images()).enumerate() {
+            let (found, expected) = (image.channels(), like.channels());
+            if found != expected {
+                return Err(DataError::ImageChannels { name: name(), input: i + 1, found, expected });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first centre and the extent of the box of centres at which a patch, turned by any allowed flip and
+/// transposed or not, lies in the label and, unless mirrored, in the images.
+fn fitting_centres(
+    volume: &TrainingVolume,
+    inputs: &[Extent],
+    output: Extent,
+    options: &SamplerOptions,
+    transpose: bool,
+) -> Result<(Extent, Extent), DataError> {
+    let label = volume.extent();
+    let turned = Orientation { flip: [false; 3], transpose };
+    let core = turned.source_extent(output).to_array();
+    let mut parts = vec![("label", label, [0; 3], Margins::of_labels(options.target.context()))];
+    if !options.mirror {
+        for (image, &input) in volume.images().iter().zip(inputs) {
+            let offset = centre_offset(image.extent(), label);
+            parts.push(("image", image.extent(), offset, Margins::of_input(input, output)));
+        }
+    }
+    // First and past-the-end centre, in voxels of the label.
+    let (mut first, mut end) = ([isize::MIN; 3], [isize::MAX; 3]);
+    for (role, size, offset, margins) in parts {
+        let [mut before, mut after] = margins.in_volume(turned);
+        for axis in (0..3).filter(|&axis| options.augment.flip[axis]) {
+            let larger = before[axis].max(after[axis]);
+            (before[axis], after[axis]) = (larger, larger);
+        }
+        let size_axes = size.to_array();
+        for axis in 0..3 {
+            let low = (core[axis] - 1) / 2 + before[axis];
+            let high = core[axis] / 2 + after[axis];
+            first[axis] = first[axis].max(low as isize - offset[axis]);
+            end[axis] = end[axis].min(size_axes[axis] as isize - high as isize - offset[axis]);
+        }
+        if (0..3).any(|axis| first[axis] >= end[axis]) {
+            let needed = Extent::from([0, 1, 2].map(|a| core[a] + before[a] + after[a]));
+            return Err(DataError::TooSmall {
+                name: volume.name().to_owned(),
+                found: label,
+                transposed: if transpose && output.y != output.x {
+                    ", transposed by augmentation"
+                } else {
+                    ""
+                },
+                need: format!("the {role}, of extent {size}, must have at least {needed} voxels (z,y,x)"),
+                advice: if role == "image" { "; mirror borders would make do with less" } else { "" },
+            });
+        }
+    }
+    let first = Extent::from(first.map(|v| v as usize));
+    Ok((first, Extent::from(end.map(|v| v as usize)) - first))
+}
+
+/// The weights of each target channel, counted section by section over the whole volume.
+fn global_weights(volume: &TrainingVolume, target: Target) -> Vec<ClassWeights> {
+    let context = target.context();
+    let around = Extent::new(context, context, context);
+    let mut counts = vec![ClassCounts::default(); target.channels()];
+    if let Some(inner) = volume.extent().checked_sub(around).filter(|inner| !inner.is_empty()) {
+        let section = Extent::new(1, inner.y, inner.x);
+        let mut values = Tensor::zeros(target.channels(), section);
+        let mut valid = Tensor::zeros(target.channels(), section);
+        for z in 0..inner.z {
+            let origin = Extent::new(z, 0, 0);
+            target.compute(&volume.label().crop(origin, section + around), &mut values);
+            if let Some(mask) = volume.mask() {
+                target.mask(&mask.crop(origin, section + around), &mut valid);
+            }
+            for (channel, counts) in counts.iter_mut().enumerate() {
+                let mask = volume.mask().map(|_| valid.channel(channel));
+                *counts += ClassCounts::of(values.channel(channel), mask);
+            }
+        }
+    }
+    let weights = match target {
+        Target::Affinity => ClassWeights::of_sum_one,
+        Target::Boundary { .. } | Target::Raw => ClassWeights::of_mean_one,
+    };
+    counts.into_iter().map(weights).collect()
+}

@@ -1,0 +1,96 @@
+//! What one use of the library owns: threads, kernels, transforms, and what it has measured.
+
+use znn_kernels::{Isa, Kernels};
+
+use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
+use crate::fft::{Effort, Planner};
+use crate::pool::{Pool, PoolError, PoolOptions};
+
+/// How an [`Engine`] is made.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Worker threads; `None`: one for each core that the process may use.
+    pub threads: Option<usize>,
+    /// The instruction-set tier; `None`: the widest of this machine.
+    pub isa: Option<Isa>,
+    /// Results have the same bits for any number of threads, and from run to run.
+    pub deterministic: bool,
+}
+
+/// An engine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The tier is not one of this machine.
+    #[error("this machine has no {wanted}; its widest instruction-set tier is {best}", best = Isa::best())]
+    Isa {
+        /// What was asked for.
+        wanted: Isa,
+    },
+    /// The workers could not be started.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+}
+
+/// Threads, kernels, transforms and measurements. Several engines may live in one process; there is no other
+/// state.
+pub struct Engine {
+    pool: Pool,
+    kernels: Kernels,
+    planner: Planner,
+    tuner: Tuner,
+    deterministic: bool,
+}
+
+impl Engine {
+    /// Starts the workers.
+    pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
+        let pool = Pool::new(PoolOptions { threads: options.threads, ..PoolOptions::default() })?;
+        // A measured plan may differ from run to run, and with it the last bits.
+        let effort = if options.deterministic { Effort::Estimate } else { Effort::Measure };
+        Ok(Self {
+            pool,
+            kernels,
+            planner: Planner::new(effort),
+            tuner: Tuner::default(),
+            deterministic: options.deterministic,
+        })
+    }
+
+    /// The workers.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The instruction-set tier.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Kernels and transforms.
+    pub fn tools(&self) -> Tools<'_> {
+        Tools { kernels: self.kernels, planner: &self.planner }
+    }
+
+    /// Whether results have the same bits for any number of threads.
+    pub fn is_deterministic(&self) -> bool {
+        self.deterministic
+    }
+
+    /// A builder of plans for this engine.
+    pub fn plan(&self) -> crate::plan::PlanBuilder {
+        crate::plan::PlanBuilder::new(self.pool.threads(), self.deterministic)
+    }
+
+    /// The algorithm for `problem`. A deterministic engine estimates where it is asked to measure.
+    pub fn method(&self, choice: Choice, problem: &Problem, passes: Passes) -> Method {
+        match choice {
+            Choice::Fixed(method) => method,
+            Choice::Measure if !self.deterministic => {
+                self.tuner.measure(problem, passes, &self.pool, self.tools())
+            }
+            Choice::Measure | Choice::Estimate => estimate(problem, self.tools()),
+        }
+    }
+}

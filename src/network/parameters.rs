@@ -1,0 +1,123 @@
+//! The values that training changes.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{EdgeId, EdgeOp, GroupKind, Network, NodeId, average_blocks};
+
+/// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or the
+/// biases of one transfer node (`[map]`), with the momentum of each value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    values: Vec<f32>,
+    momentum: Vec<f32>,
+}
+
+impl Parameter {
+    /// All zero.
+    pub fn zeros(len: usize) -> Self {
+        Self { values: vec![0.0; len], momentum: vec![0.0; len] }
+    }
+
+    /// The weights or biases.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The weights or biases.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The velocity of each value in the update rule.
+    pub fn momentum(&self) -> &[f32] {
+        &self.momentum
+    }
+
+    /// The velocity of each value in the update rule.
+    pub fn momentum_mut(&mut self) -> &mut [f32] {
+        &mut self.momentum
+    }
+}
+
+/// All weights and biases of one network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    edges: Vec<Option<Parameter>>,
+    nodes: Vec<Option<Parameter>>,
+}
+
+impl Parameters {
+    /// The right number of values, all of them zero.
+    pub fn zeros(network: &Network) -> Self {
+        let zeros = |len: Option<usize>| len.map(Parameter::zeros);
+        let weights = |edge| network.weight_shape(edge).map(|shape| shape.len());
+        Self {
+            edges: network.edge_ids().map(|edge| zeros(weights(edge))).collect(),
+            nodes: network.node_ids().map(|node| zeros(network.bias_len(node))).collect(),
+        }
+    }
+
+    /// The values that the network's `init` keys ask for; momentum zero.
+    ///
+    /// Each group draws from a stream of its own, which depends on `seed` and the group's name alone: adding or
+    /// changing a group leaves the first values of all others as they are.
+    pub fn init(network: &Network, seed: u64) -> Self {
+        let mut parameters = Self::zeros(network);
+        for id in network.edge_ids() {
+            let edge = &network[id];
+            if let (EdgeOp::Conv { size, repeat, init, .. }, Some(shape), Some(parameter)) =
+                (edge.op, network.weight_shape(id), parameters.edge_mut(id))
+            {
+                let mut rng = stream(seed, GroupKind::Edges, &edge.name);
+                init.fill_weights(&mut rng, &shape, parameter.values_mut());
+                average_blocks(parameter.values_mut(), size, repeat);
+            }
+        }
+        for id in network.node_ids() {
+            let node = &network[id];
+            if let Some(parameter) = parameters.node_mut(id) {
+                let mut rng = stream(seed, GroupKind::Nodes, &node.name);
+                node.init.fill_biases(&mut rng, parameter.values_mut());
+            }
+        }
+        parameters
+    }
+
+    /// The weights of a convolution; `None` for other edges.
+    pub fn edge(&self, edge: EdgeId) -> Option<&Parameter> {
+        self.edges[edge.0].as_ref()
+    }
+
+    /// The weights of a convolution; `None` for other edges.
+    pub fn edge_mut(&mut self, edge: EdgeId) -> Option<&mut Parameter> {
+        self.edges[edge.0].as_mut()
+    }
+
+    /// The biases of a transfer node; `None` for other nodes.
+    pub fn node(&self, node: NodeId) -> Option<&Parameter> {
+        self.nodes[node.0].as_ref()
+    }
+
+    /// The biases of a transfer node; `None` for other nodes.
+    pub fn node_mut(&mut self, node: NodeId) -> Option<&mut Parameter> {
+        self.nodes[node.0].as_mut()
+    }
+}
+
+/// The random stream of a group: the seed is the key of the cipher, the name its stream number.
+fn stream(seed: u64, kind: GroupKind, name: &str) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(fnv1a(&format!("{kind} {name}")));
+    rng
+}
+
+/// The hash FNV-1a (64 bit): its values never change, as those of the standard library may.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The text format of networks, `.znn`.
+//!
+//! ```text
+//! nodes input              # a comment: from a word that begins with # to the end of the line
+//! type input
+//! size 1
+//!
+//! edges conv1
+//! type conv
+//! size 1,3,3
+//! init msra
+//! input input
+//! output out
+//!
+//! nodes out
+//! type transfer
+//! function rectify_linear
+//! size 24
+//! ```
+//!
+//! `nodes NAME` or `edges NAME` opens a group; the lines behind it are `KEY VALUE`, both of them words without white
+//! space. Groups and keys come in any order. Sizes along three axes are `z,y,x`, where x is contiguous in memory.
+//!
+//! | nodes of type | keys |
+//! |---|---|
+//! | all | `type`, `size` = number of feature maps, `dense` 0 or 1 = 0: the dilation starts again at 1 behind this group |
+//! | `input` | |
+//! | `sum` | |
+//! | `maxout` | |
+//! | `transfer` | `function`, `function_args`, `init` = zero (of the biases), `init_args`, and the keys of training |
+//!
+//! | edges of type | keys |
+//! |---|---|
+//! | all | `type`, `input`, `output` = names of node groups |
+//! | `conv` | `size`, `stride` = 1,1,1, `repeat` = 1,1,1, `init`, `init_args`, `fft` 0 or 1, and the keys of training |
+//! | `max_filter` | `size`, `stride` |
+//! | `max_pool` | `size` |
+//! | `dropout` | `ratio` = 0.5, the probability that a voxel is **kept** |
+//! | `crop` | `offset`, removed on both sides |
+//! | `maxout`, `dummy` | |
+//!
+//! Keys of training: `eta`, `momentum`, `weight_decay`, which override the trainer's values for this group, and
+//! `seeding` 0 or 1 = 1, whether the values may be copied from another network's file.
+//!
+//! | `function` | `function_args` | value |
+//! |---|---|---|
+//! | `linear` | `a,b` = 1,0 | a x + b |
+//! | `rectify_linear` | | max(x, 0) |
+//! | `tanh` | `a,b` = 1,1 | a tanh(b x) |
+//! | `soft_sign` | | x / (1 + abs(x)) |
+//! | `logistics` | | 1 / (1 + exp(-x)) |
+//! | `forward_logistics` | | the same, but gradients pass unchanged |
+//!
+//! | `init` | `init_args` | values |
+//! |---|---|---|
+//! | `zero` | | 0 |
+//! | `constant` | `c` | c |
+//! | `uniform` | `a,b` = -0.1,0.1 or `r` for -r,r | uniform within a..b |
+//! | `gaussian` | `mu,sigma` = 0,0.01 | normal |
+//! | `bernoulli` | `p` = 0.5 | 1 with probability p, else 0 |
+//! | `xavier` | | uniform within -r..r, r = sqrt(6 / (fan in + fan out)); not for biases |
+//! | `msra` | | normal, sigma = sqrt(2 / fan in); not for biases |
+//!
+//! Keys that mean nothing for their group are kept, written again and reported as warnings. Everything that can be
+//! wrong is reported with file, line and group, as much of it at once as makes sense.
+
+mod diagnostic;
+mod document;
+mod edge;
+mod group;
+mod init;
+mod node;
+mod suggest;
+mod value;
+mod write;
+
+use std::path::Path;
+
+pub use diagnostic::{Diagnostic, SpecError};
+use document::Document;
+
+use super::{GroupKind, GroupName, Network};
+use crate::network::graph::NodeId;
+
+/// The longest file that is read, in bytes: more than a thousand times what a network of a hundred layers needs.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// A network and what its file gave reason to remark.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// The network.
+    pub network: Network,
+    /// What has no effect, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// Where the file cannot be read, and as [`parse`].
+pub fn read(path: &Path) -> Result<Parsed, SpecError> {
+    let fail = |source| SpecError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(fail)?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(SpecError::TooLong { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
+    }
+    parse(&std::fs::read(path).map_err(fail)?, &path.display().to_string())
+}
+
+/// Reads the text of a network file; `file` is its name in messages. [`Network`]'s `Display` is the inverse.
+///
+/// # Errors
+/// [`SpecError::Invalid`] with all that is wrong.
+pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
+    let mut report = diagnostic::Report::new(file);
+    let network = network(text.as_ref(), &mut report);
+    match (report.into_result(), network) {
+        (Ok(warnings), Some(network)) => Ok(Parsed { network, warnings }),
+        (Err(error), _) => Err(error),
+        (Ok(_), None) => unreachable!("a network is refused for a reported reason"),
+    }
+}
+
+fn network(text: &[u8], report: &mut diagnostic::Report) -> Option<Network> {
+    let document = Document::parse(text, report)?;
+    let (node_groups, edge_groups): (Vec<_>, Vec<_>) =
+        document.groups.iter().partition(|group| group.name.kind == GroupKind::Nodes);
+    let node_names: Vec<&str> = node_groups.iter().map(|group| group.name.name.as_str()).collect();
+    let ids = node_names.iter().enumerate().map(|(id, &name)| (name, NodeId(id))).collect();
+    let nodes: Vec<_> = node_groups.iter().map(|group| node::read(group, report)).collect();
+    let edges: Vec<_> =
+        edge_groups.iter().map(|group| edge::read(group, &ids, &node_names, report)).collect();
+    if report.has_errors() {
+        return None;
+    }
+    let (nodes, edges) = (nodes.into_iter().flatten().collect(), edges.into_iter().flatten().collect());
+    match Network::new(nodes, edges) {
+        Ok(network) => Some(network),
+        Err(errors) => {
+            for error in errors {
+                let line = error.group.as_ref().map_or(0, |group| document.line_of(group));
+                report.error(line, error.group.as_ref(), error.message);
+            }
+            None
+        }
+    }
+}
+
+impl Document {
+    /// The line that opens the group.
+    fn line_of(&self, name: &GroupName) -> usize {
+        self.groups.iter().find(|group| group.name == *name).map_or(0, |group| group.line)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! A plan that runs.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use znn_kernels::Kernels;
+
+use super::arena::Arena;
+use super::builder::{Buffer, BufferInfo, Label, PlanBuilder, Region, Storage, Sum, SumRole, Work};
+use super::dependencies::{self, Dependencies};
+use super::layout;
+use super::reduction::Reduction;
+use super::views::{Place, Reads, Views, Writes};
+use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskPanic, WorkerId};
+
+/// A step failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("task `{task}` failed: {message}")]
+pub struct PlanError {
+    /// The task that panicked. The iteration was abandoned; the plan can be used again.
+    pub task: String,
+    /// What its panic said.
+    pub message: String,
+}
+
+/// The buffers and tasks of an iteration, ready to run it any number of times.
+pub struct Plan {
+    executor: Executor,
+    shared: Arc<Shared>,
+    buffers: Vec<BufferInfo>,
+    places: Vec<Range<usize>>,
+    /// The lengths of the inputs, then of the outputs.
+    callers: Vec<usize>,
+    inputs: usize,
+}
+
+/// What the workers see.
+struct Shared {
+    arena: Arena,
+    /// Private memory of each worker.
+    scratch: Vec<Arena>,
+    tasks: Vec<Task>,
+    sums: Vec<Reduction>,
+    /// First the inputs, then the outputs: where the caller's memory is during a step.
+    callers: Vec<AtomicPtr<f32>>,
+    /// Whether preparation tasks must run in the current step.
+    stale: AtomicBool,
+}
+
+struct Task {
+    label: Label,
+    reads: Vec<Resolved>,
+    writes: Vec<Resolved>,
+    scratch: usize,
+    sum: Option<SumPart>,
+    preparation: bool,
+    work: Work,
+}
+
+#[derive(Clone, Copy)]
+enum SumPart {
+    Contribute { sum: usize, index: usize },
+    Collect { sum: usize },
+}
+
+/// A region with its place in memory.
+#[derive(Clone, Copy)]
+struct Resolved {
+    base: Base,
+    offset: usize,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Base {
+    Arena,
+    Caller(usize),
+}
+
+impl PlanBuilder {
+    /// Lays out the memory, derives the order, and makes the plan ready to run on `pool`.
+    pub fn build(mut self, pool: &Pool, kernels: Kernels) -> Plan {
+        let layout = layout::place(&self);
+        let order = dependencies::derive(&self, &layout);
+        let graph = self.graph(&order);
+
+        let input_count = self.inputs;
+        let caller = |storage| match storage {
+            Storage::Input(i) => Some(i),
+            Storage::Output(i) => Some(input_count + i),
+            Storage::Transient | Storage::Persistent => None,
+        };
+        let mut callers = vec![0; self.inputs + self.outputs];
+        for info in &self.buffers {
+            if let Some(i) = caller(info.storage) {
+                callers[i] = info.rows * info.cols;
+            }
+        }
+        let resolve = |region: &Region| {
+            let info = &self.buffers[region.buffer.0];
+            Resolved {
+                base: caller(info.storage).map_or(Base::Arena, Base::Caller),
+                offset: layout.places[region.buffer.0].start + region.rows.start * info.cols + region.cols.start,
+                rows: region.rows.len(),
+                cols: region.cols.len(),
+                stride: info.cols,
+            }
+        };
+        let mut contributions = vec![0; self.sums.len()];
+        let mut part = |role| match role {
+            SumRole::Contribute(Sum(sum)) => {
+                contributions[sum] += 1;
+                SumPart::Contribute { sum, index: contributions[sum] - 1 }
+            }
+            SumRole::Collect(Sum(sum)) => SumPart::Collect { sum },
+        };
+        let tasks: Vec<Task> = std::mem::take(&mut self.tasks)
+            .into_iter()
+            .map(|task| Task {
+                reads: task.reads.iter().map(resolve).collect(),
+                writes: task.writes.iter().map(resolve).collect(),
+                label: task.label,
+                scratch: task.scratch,
+                sum: task.sum.map(&mut part),
+                preparation: task.preparation,
+                work: task.work,
+            })
+            .collect();
+        let workers = pool.threads();
+        let scratch = tasks.iter().map(|task| task.scratch).max().unwrap_or(0);
+        let reduction = |sum: &super::builder::SumInfo| {
+            Reduction::new(sum.len, sum.contributions, workers, self.deterministic, kernels)
+        };
+        let shared = Arc::new(Shared {
+            arena: Arena::new(layout.len),
+            scratch: (0..workers).map(|_| Arena::new(scratch)).collect(),
+            tasks,
+            sums: self.sums.iter().map(reduction).collect(),
+            callers: callers.iter().map(|_| AtomicPtr::default()).collect(),
+            stale: AtomicBool::new(true),
+        });
+        let work = {
+            let shared = shared.clone();
+            move |task: TaskId, worker: WorkerId| shared.run(task.index(), worker.index())
+        };
+        Plan {
+            executor: Executor::new(pool, graph, Box::new(work)),
+            shared,
+            buffers: self.buffers,
+            places: layout.places,
+            callers,
+            inputs: self.inputs,
+        }
+    }
+
+    fn graph(&self, order: &Dependencies) -> Graph {
+        let count = order.before.len();
+        // A joint is deferred where all that waits for it is, lest a step wait for what comes before it.
+        let mut joint_is_deferred = vec![true; count];
+        for (t, task) in self.tasks.iter().enumerate() {
+            for &p in &order.before[t] {
+                joint_is_deferred[p] &= task.deferred;
+            }
+        }
+        let mut graph = GraphBuilder::new();
+        for (t, joint_is_deferred) in joint_is_deferred.into_iter().enumerate() {
+            let (cost, deferred) = self.tasks.get(t).map_or((0, joint_is_deferred), |t| (t.cost, t.deferred));
+            graph.task(cost, if deferred { Class::Deferred } else { Class::Gated });
+        }
+        for (t, (before, carried)) in order.before.iter().zip(&order.carried).enumerate() {
+            for &p in before {
+                graph.edge(TaskId::new(p), TaskId::new(t));
+            }
+            for &p in carried {
+                graph.carried(TaskId::new(p), TaskId::new(t));
+            }
+        }
+        graph.build().expect("edges follow program order")
+    }
+}
+
+impl Plan {
+    /// Runs one iteration on the caller's `inputs` and `outputs`, in the order of their declaration.
+    ///
+    /// Returns when all tasks but the deferred ones are done; those go on, and what depends on them waits.
+    /// Panics where a slice has not the declared length.
+    pub fn step(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), PlanError> {
+        assert_eq!(inputs.len(), self.inputs, "inputs of the plan");
+        assert_eq!(inputs.len() + outputs.len(), self.callers.len(), "outputs of the plan");
+        let lengths = inputs.iter().map(|slice| slice.len()).chain(outputs.iter().map(|slice| slice.len()));
+        for (i, (given, &declared)) in lengths.zip(&self.callers).enumerate() {
+            assert_eq!(given, declared, "length of the plan's slice {i}, inputs first");
+        }
+        let pointers = inputs
+            .iter()
+            .map(|slice| slice.as_ptr().cast_mut())
+            .chain(outputs.iter_mut().map(|slice| slice.as_mut_ptr()));
+        for (to, pointer) in self.shared.callers.iter().zip(pointers) {
+            // Relaxed: no task of the previous step reads it any more (tasks that touch the caller's memory are
+            // never deferred), and the start of the step orders it before the tasks of this one.
+            to.store(pointer, Ordering::Relaxed);
+        }
+        let result = self.executor.step();
+        // Relaxed: preparation tasks are not deferred, so that none runs now; see above for the next step.
+        self.shared.stale.store(result.is_err(), Ordering::Relaxed);
+        result.map_err(|panic| self.error(panic))
+    }
+
+    /// Waits for the deferred tasks.
+    pub fn finish(&mut self) -> Result<(), PlanError> {
+        let result = self.executor.finish();
+        result.map_err(|panic| self.error(panic))
+    }
+
+    fn error(&self, panic: TaskPanic) -> PlanError {
+        self.shared.sums.iter().for_each(Reduction::reset);
+        let task = self.shared.tasks.get(panic.task.index()).map_or("joint".to_owned(), |t| t.label.to_string());
+        PlanError { task, message: panic.message }
+    }
+
+    /// The content of a persistent buffer, after waiting for the deferred tasks.
+    pub fn buffer(&mut self, buffer: Buffer) -> Result<&[f32], PlanError> {
+        self.buffer_place(buffer).map(|(start, len)| {
+            // SAFETY: within the arena, which is initialised; no task runs until the next step, which needs
+            // `&mut self`.
+            unsafe { std::slice::from_raw_parts(start, len) }
+        })
+    }
+
+    /// The content of a persistent buffer, after waiting for the deferred tasks. The next step runs the
+    /// preparation tasks again.
+    pub fn buffer_mut(&mut self, buffer: Buffer) -> Result<&mut [f32], PlanError> {
+        let (start, len) = self.buffer_place(buffer)?;
+        self.shared.stale.store(true, Ordering::Relaxed);
+        // SAFETY: as in `buffer`, and `&mut self` makes it unique.
+        Ok(unsafe { std::slice::from_raw_parts_mut(start, len) })
+    }
+
+    fn buffer_place(&mut self, buffer: Buffer) -> Result<(*mut f32, usize), PlanError> {
+        let info = &self.buffers[buffer.0];
+        assert_eq!(info.storage, Storage::Persistent, "only persistent buffers keep their content");
+        let len = info.rows * info.cols;
+        self.finish()?;
+        Ok((self.shared.arena.at(self.places[buffer.0].start), len))
+    }
+
+    /// The memory that the plan holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.shared.arena.bytes()
+            + self.shared.scratch.iter().map(Arena::bytes).sum::<usize>()
+            + self.shared.sums.iter().map(Reduction::bytes).sum::<usize>()
+    }
+
+    /// The number of tasks of an iteration.
+    pub fn tasks(&self) -> usize {
+        self.shared.tasks.len()
+    }
+}
+
+impl Shared {
+    /// Runs one task. The pool calls it once per task and iteration, in the derived order.
+    fn run(&self, task: usize, worker: usize) {
+        // Joints have no work.
+        let Some(task) = self.tasks.get(task) else { return };
+        // Relaxed: see `Plan::step`.
+        if task.preparation && !self.stale.load(Ordering::Relaxed) {
+            return;
+        }
+        let place = |region: &Resolved| {
+            let start = match region.base {
+                Base::Arena => self.arena.at(region.offset),
+                // Relaxed: see `Plan::step`.
+                Base::Caller(i) => self.callers[i].load(Ordering::Relaxed).wrapping_add(region.offset),
+            };
+            Place { start, rows: region.rows, cols: region.cols, stride: region.stride }
+        };
+        let read = |i: usize| place(&task.reads[i]);
+        let write = |i: usize| place(&task.writes[i]);
+        // SAFETY: the derived order lets no two tasks run at once of which one writes what the other touches,
+        // and `TaskBuilder::run` refuses a task whose written regions overlap another of its own. The arena is
+        // zero-initialised; the caller's memory is borrowed by `Plan::step`, which outlives every task that
+        // touches it. Different buffers that share memory are ordered like one.
+        let (reads, writes) =
+            unsafe { (Reads::new(&read, task.reads.len()), Writes::new(&write, task.writes.len())) };
+        let scratch = &self.scratch[worker];
+        // SAFETY: a worker runs one task at a time, and its scratch belongs to it; `build` took the maximum
+        // over all tasks as its size.
+        let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.at(0), task.scratch) };
+        let run = |sum: &mut [f32]| (task.work)(Views { reads, writes, scratch, sum });
+        match task.sum {
+            None => run(&mut []),
+            Some(SumPart::Contribute { sum, index }) => self.sums[sum].contribute(index, run),
+            Some(SumPart::Collect { sum }) => self.sums[sum].collect(run),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! A training run: samples, iterations, validation, checkpoints.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::job::{Job, JobError};
+use super::report::{Observer, ReportError, TrainStep, Validation};
+use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
+use super::validation::Validator;
+use crate::data::{
+    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, TrainingVolume, synthetic, tiff,
+};
+use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::infer::InferError;
+use crate::network::weights_file::{self, Model, WeightsFileError};
+use crate::network::{Network, Parameters, ShapeError, spec};
+use crate::plan::PlanError;
+use crate::volume::Extent;
+
+/// The names of the files in the folder of a run that resuming needs.
+pub struct FileNames;
+
+impl FileNames {
+    /// Network, weights, momentum and how far training has come, in one file that is replaced as a whole.
+    pub const MODEL: &str = "model.safetensors";
+    /// The job.
+    pub const JOB: &str = "job.toml";
+}
+
+/// Notes in the weights file.
+pub mod notes {
+    /// Iterations done.
+    pub const ITERATION: &str = "iteration";
+    /// Seconds of training.
+    pub const SECONDS: &str = "seconds";
+    /// The loss: `softmax` means that a prediction is the softmax of the outputs.
+    pub const LOSS: &str = "loss";
+    /// How images are normalised.
+    pub const PREPROCESS: &str = "preprocess";
+}
+
+/// The network of the demo.
+const DEMO_NETWORK: &str = include_str!("demo.znn");
+
+/// Training cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The job is wrong.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The engine cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The network's file is wrong.
+    #[error(transparent)]
+    Network(#[from] spec::SpecError),
+    /// Images or labels are wrong.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The sizes do not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The iteration cannot be planned.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The validation cannot be planned or run.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// An iteration failed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] WeightsFileError),
+    /// A report cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The folder of the run cannot be made.
+    #[error("{}: cannot make the folder of the run: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A run is there already.
+    #[error("{}: there is a trained model already: go on with it (--resume), or choose another folder (--out)", path.display())]
+    Occupied {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The network has the wrong number of outputs for the target.
+    #[error("the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected} maps")]
+    Outputs {
+        /// Names and sizes of the network's output groups.
+        found: Vec<(String, usize)>,
+        /// The target.
+        target: String,
+        /// Its channels.
+        expected: usize,
+    },
+    /// The model of a resumed run has another network.
+    #[error("{}: the network of the checkpoint is not that of {}; use the same, or another folder (--out)", path.display(), net.display())]
+    Changed {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The network's file.
+        net: PathBuf,
+    },
+    /// A note of the checkpoint is no number.
+    #[error("{}: the note `{note}` is `{found}`, expected a number", path.display())]
+    Note {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The note.
+        note: &'static str,
+        /// Its text.
+        found: String,
+    },
+    /// The loss is no number any more.
+    #[error("iteration {iteration}: the loss is {loss}; the last checkpoint is kept. A smaller learning rate (--eta) often helps")]
+    Diverged {
+        /// The iteration.
+        iteration: u64,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+/// Why a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All iterations are done.
+    Done,
+    /// The time limit has come.
+    TimeLimit,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// A training run, ready to begin or to go on.
+pub struct Trainer {
+    job: Job,
+    network: Arc<Network>,
+    step: TrainingStep,
+    parameters: Parameters,
+    sampler: Arc<Sampler>,
+    validator: Option<Validator>,
+    iteration: u64,
+    seconds: f64,
+    warnings: Vec<String>,
+}
+
+impl Trainer {
+    /// Reads all that `job` names and plans the iteration. With `resume`, goes on from the checkpoint in the job's
+    /// folder where there is one; without, the folder must hold none.
+    pub fn new(job: Job, resume: bool) -> Result<Self, TrainError> {
+        job.validate()?;
+        let mut warnings = Vec::new();
+        let network = read_network(&job, &mut warnings)?;
+        let model_path = job.out.join(FileNames::MODEL);
+        std::fs::create_dir_all(&job.out).map_err(|source| TrainError::Folder { path: job.out.clone(), source })?;
+        let checkpoint = match (model_path.exists(), resume) {
+            (true, true) => Some(weights_file::load(&model_path)?),
+            (true, false) => return Err(TrainError::Occupied { path: model_path }),
+            (false, _) => None,
+        };
+
+        let engine = Engine::new(&EngineOptions {
+            threads: (job.threads > 0).then_some(job.threads),
+            isa: Some(job.isa.isa()),
+            deterministic: job.deterministic,
+        })?;
+        let network = Arc::new(network);
+        check_outputs(&network, &job)?;
+        let shapes = network.shapes(job.output_size)?;
+        let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
+        let sampler = |volumes, stream, augment| {
+            let options = SamplerOptions {
+                seed: job.seed,
+                stream,
+                target: job.target,
+                mirror: job.mirror,
+                augment,
+                rebalance: job.rebalance,
+            };
+            Sampler::new(volumes, &inputs, job.output_size, options)
+        };
+        let (training, validation) = read_volumes(&job, inputs.len())?;
+        let augment = if job.augment { Augment::ALL } else { Augment::NONE };
+        let sampler_of_training = Arc::new(sampler(vec![training], 0, augment)?);
+        warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
+
+        let options = StepOptions {
+            loss: job.loss.resolve(job.target).loss(),
+            momentum: job.momentum as f32,
+            weight_decay: job.weight_decay as f32,
+            algorithm: job.algorithm.choice(),
+            inspect: false,
+        };
+        let mut step = TrainingStep::new(&engine, &network, job.output_size, &options)?;
+        let (parameters, iteration, seconds) = match checkpoint {
+            None => (Parameters::init(&network, job.seed), 0, 0.0),
+            Some(Model { network: saved, parameters, notes }) => {
+                if saved != *network {
+                    let net = job.net.clone().unwrap_or_else(|| PathBuf::from("the demo's"));
+                    return Err(TrainError::Changed { path: model_path, net });
+                }
+                let iteration = number(&model_path, &notes, notes::ITERATION)?;
+                (parameters, iteration, number(&model_path, &notes, notes::SECONDS)?)
+            }
+        };
+        step.load(&parameters)?;
+        let validator = match validation {
+            None => None,
+            Some(volume) => {
+                let sampler = sampler(vec![volume], 1, Augment::NONE)?;
+                Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
+            }
+        };
+        Ok(Self {
+            job,
+            network,
+            step,
+            parameters,
+            sampler: sampler_of_training,
+            validator,
+            iteration,
+            seconds,
+            warnings,
+        })
+    }
+
+    /// The iterations done so far.
+    pub fn iteration(&self) -> u64 {
+        self.iteration
+    }
+
+    /// What the person who trains should know: unknown keys in files, labels of one class, ...
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The memory of the plan of an iteration, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.step.bytes()
+    }
+
+    /// Trains until the iterations or the time are over, or `stop` is set. A checkpoint is left in any of these cases.
+    pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<End, TrainError> {
+        let result = self.iterate(observer, stop);
+        let finished = observer.finish();
+        let end = result?;
+        finished?;
+        Ok(end)
+    }
+
+    fn iterate(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<End, TrainError> {
+        /// Samples that wait to be used.
+        const AHEAD: usize = 4;
+        self.job.write(&self.job.out.join(FileNames::JOB))?;
+        let schedule = self.job.schedule();
+        let limit = self.job.time_limit.map(Duration::from_secs_f64);
+        let start = Instant::now();
+        let seconds_before = self.seconds;
+        let mut samples = Prefetcher::new(self.sampler.clone(), self.iteration, AHEAD)?;
+        let mut sample = self.sampler.new_sample();
+        let mut saved = None;
+        if self.iteration == 0 {
+            self.save(observer)?;
+            saved = Some(0);
+        }
+        let end = loop {
+            // Relaxed: the flag carries no data.
+            if stop.load(Ordering::Relaxed) {
+                break End::Stopped;
+            }
+            if self.iteration >= self.job.iterations {
+                break End::Done;
+            }
+            if limit.is_some_and(|limit| start.elapsed() >= limit) {
+                break End::TimeLimit;
+            }
+            samples.next(&mut sample)?;
+            let began = Instant::now();
+            let eta = schedule.eta(self.iteration);
+            let settings = Settings {
+                eta: eta as f32,
+                factor: (eta / schedule.eta) as f32,
+                key: dropout_key(self.job.seed, self.iteration),
+            };
+            let outcome = self.train_on(&sample, settings)?;
+            self.iteration += 1;
+            self.seconds = seconds_before + start.elapsed().as_secs_f64();
+            if !outcome.loss.is_finite() {
+                return Err(TrainError::Diverged { iteration: self.iteration, loss: outcome.loss });
+            }
+            observer.on_train(&TrainStep {
+                iteration: self.iteration,
+                loss: outcome.mean_loss(),
+                pixel_error: outcome.pixel_error(),
+                voxels: self.job.output_size.len() as u64,
+                elapsed: began.elapsed(),
+                eta,
+            })?;
+            let is_due = |every: u64| self.iteration.is_multiple_of(every);
+            let (validate, save) = (is_due(self.job.validate_every), is_due(self.job.checkpoint_every));
+            if validate {
+                self.validate(observer, eta)?;
+            }
+            if save {
+                self.save(observer)?;
+                saved = Some(self.iteration);
+            }
+        };
+        if saved != Some(self.iteration) {
+            self.save(observer)?;
+        }
+        if !self.iteration.is_multiple_of(self.job.validate_every) && end != End::Stopped {
+            self.validate(observer, schedule.eta(self.iteration))?;
+        }
+        Ok(end)
+    }
+
+    fn train_on(&mut self, sample: &Sample, settings: Settings) -> Result<Outcome, PlanError> {
+        let inputs: Vec<_> = sample.inputs.iter().collect();
+        let wanted = Wanted { target: &sample.target, weight: sample.weight.as_ref() };
+        self.step.run(&inputs, &[wanted], settings)
+    }
+
+    /// Validates with the weights as they are.
+    fn validate(&mut self, observer: &mut dyn Observer, eta: f64) -> Result<(), TrainError> {
+        let Some(validator) = &mut self.validator else { return Ok(()) };
+        let began = Instant::now();
+        self.step.store(&mut self.parameters)?;
+        let found = validator.run(&self.parameters)?;
+        observer.on_validation(&Validation {
+            iteration: self.iteration,
+            loss: found.outcome.mean_loss(),
+            pixel_error: found.outcome.pixel_error(),
+            constant_error: Some(found.constant_error),
+            voxels: found.voxels,
+            elapsed: began.elapsed(),
+            eta,
+        })?;
+        observer.on_preview(&found.input, &found.prediction, &found.target)?;
+        Ok(())
+    }
+
+    /// Writes the checkpoint.
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        self.step.store(&mut self.parameters)?;
+        let path = self.job.out.join(FileNames::MODEL);
+        let notes = BTreeMap::from([
+            (notes::ITERATION.to_owned(), self.iteration.to_string()),
+            (notes::SECONDS.to_owned(), self.seconds.to_string()),
+            (notes::LOSS.to_owned(), self.job.loss.resolve(self.job.target).to_string()),
+            (notes::PREPROCESS.to_owned(), self.job.preprocess.name().to_owned()),
+        ]);
+        weights_file::save(&path, &self.network, &self.parameters, &notes, true)?;
+        observer.on_checkpoint(self.iteration, &path)?;
+        Ok(())
+    }
+}
+
+/// Sixty-four bits that differ from iteration to iteration.
+fn dropout_key(seed: u64, iteration: u64) -> u64 {
+    // An odd factor makes it a bijection of the iteration; the golden ratio spreads neighbours.
+    seed.rotate_left(32) ^ iteration.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn number<T: std::str::FromStr>(
+    path: &Path,
+    notes: &BTreeMap<String, String>,
+    note: &'static str,
+) -> Result<T, TrainError> {
+    let found = notes.get(note).cloned().unwrap_or_default();
+    found.parse().map_err(|_| TrainError::Note { path: path.to_owned(), note, found })
+}
+
+fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainError> {
+    let parsed = match &job.net {
+        Some(path) => spec::read(path)?,
+        None => spec::parse(DEMO_NETWORK, "the demo's network")?,
+    };
+    warnings.extend(parsed.warnings.iter().map(ToString::to_string));
+    Ok(parsed.network)
+}
+
+fn check_outputs(network: &Network, job: &Job) -> Result<(), TrainError> {
+    let found: Vec<_> = network.outputs().map(|node| (network[node].name.clone(), network[node].size)).collect();
+    match found[..] {
+        [(_, size)] if job.target.accepts(size) => Ok(()),
+        _ => Err(TrainError::Outputs {
+            found,
+            target: job.target.to_string(),
+            expected: job.target.channels(),
+        }),
+    }
+}
+
+/// The training volume, and the one for validation where there is one.
+fn read_volumes(job: &Job, inputs: usize) -> Result<(TrainingVolume, Option<TrainingVolume>), TrainError> {
+    let volume = |name: String, mut image: crate::volume::Tensor, label, mask| {
+        job.preprocess.apply(&mut image);
+        TrainingVolume::new(name, vec![image; inputs], label, mask)
+    };
+    if job.demo {
+        /// Sections enough to learn from, and few enough to be made in a second.
+        const TRAINING: Extent = Extent::new(24, 224, 224);
+        const VALIDATION: Extent = Extent::new(10, 160, 160);
+        let make = |name: &str, seed, extent| {
+            let (image, label) = synthetic(seed, extent);
+            volume(name.to_owned(), image, label, None)
+        };
+        let training = make("the synthetic training volume", job.seed, TRAINING)?;
+        let validation = make("the synthetic validation volume", job.seed.wrapping_add(1), VALIDATION)?;
+        return Ok((training, Some(validation)));
+    }
+    let read = |images: &Option<PathBuf>, labels: &Option<PathBuf>, mask: &Option<PathBuf>| {
+        let (Some(images), Some(labels)) = (images, labels) else { return Ok(None) };
+        let mask = mask.as_deref().map(tiff::read_labels).transpose()?;
+        let name = images.display().to_string();
+        volume(name, tiff::read(images)?, tiff::read_labels(labels)?, mask).map(Some)
+    };
+    let training = read(&job.images, &job.labels, &job.masks)?;
+    let missing = || JobError::Missing { key: "images", reason: "training needs images and labels (TIFF)" };
+    Ok((training.ok_or_else(missing)?, read(&job.val_images, &job.val_labels, &None)?))
+}
