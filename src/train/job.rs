@@ -21,22 +21,16 @@ pub struct Job {
     /// Train on the built-in synthetic volume of cells instead of files.
     pub demo: bool,
     /// The network description (`.znn`); none is the built-in network of the demo.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<PathBuf>,
     /// The training images, a multi-page TIFF.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
     /// The labels of the training images, a TIFF of the same extent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
     /// Which voxels of the training images count (non-zero), a TIFF of the same extent; none is all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub masks: Option<PathBuf>,
     /// The validation images; none trains without validation.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub val_images: Option<PathBuf>,
     /// The labels of the validation images.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub val_labels: Option<PathBuf>,
     /// The folder that receives checkpoints, metrics, curve and preview.
     pub out: PathBuf,
@@ -69,7 +63,6 @@ pub struct Job {
     /// The iterations (patches) of the whole run.
     pub iterations: u64,
     /// Stop after this many seconds of training, whatever the iteration; none has no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub time_limit: Option<f64>,
     /// The seed of weights, sampling, augmentation, dropout and the synthetic volume.
     pub seed: u64,

@@ -13,7 +13,8 @@ const MIN_SIDE: usize = 256;
 const CAPTION: usize = 26;
 /// The width of the lines between the panels in pixels.
 const SEPARATOR: usize = 2;
-const GROUND: [u8; 3] = [38; 3];
+/// The colour around the panels, none of theirs as a rule.
+const GROUND: [u8; 3] = [60, 66, 76];
 
 /// One section with its caption.
 #[derive(Clone, Debug)]
@@ -116,19 +117,27 @@ pub fn side_by_side(panels: &[Panel]) -> Result<Picture, PictureError> {
         captions.push((panel.caption, (left + panel.columns * zoom / 2) as i32));
         left += panel.columns * zoom + SEPARATOR;
     }
-    picture.draw(|canvas| {
-        let style = TextStyle::from((FONT, 17).into_font())
-            .color(&RGBColor(235, 235, 235))
+    let strip = caption_strip(width as u32, &captions)?;
+    for y in 0..strip.height() {
+        (0..strip.width()).for_each(|x| picture.set_pixel(x, y, strip.pixel(x, y)));
+    }
+    Ok(picture)
+}
+
+/// The captions, each centred at its column. They are drawn twice as large and reduced, so that the letters keep
+/// their distances.
+fn caption_strip(width: u32, captions: &[(&str, i32)]) -> Result<Picture, PictureError> {
+    let mut strip = Picture::new(2 * width, 2 * CAPTION as u32, GROUND);
+    strip.draw(|canvas| {
+        let style = TextStyle::from((FONT, 34).into_font())
+            .color(&RGBColor(240, 240, 240))
             .pos(Pos::new(HPos::Center, VPos::Center));
         for (caption, centre) in captions {
-            plotters::prelude::DrawingArea::draw(
-                canvas,
-                &Text::new(caption, (centre, CAPTION as i32 / 2), style.clone()),
-            )?;
+            canvas.draw(&Text::new(*caption, (2 * centre, CAPTION as i32), style.clone()))?;
         }
         Ok(())
     })?;
-    Ok(picture)
+    Ok(strip.halved())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The state of a run on the terminal.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -56,7 +56,7 @@ impl Progress {
             Sink::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(iterations), ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}")
+            let style = ProgressStyle::with_template("{pos}/{len} [{wide_bar}] {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style.progress_chars("=> "));
             Sink::Bar(bar)
@@ -77,7 +77,7 @@ impl Progress {
             Sink::Lines { last } => {
                 if last.is_none_or(|last| last.elapsed() >= LINE_INTERVAL) {
                     *last = Some(Instant::now());
-                    eprintln!("iteration {}/{}  {}", status.iteration, self.iterations, message(status));
+                    say(&format!("iteration {}/{}  {}", status.iteration, self.iterations, message(status)));
                 }
             }
         }
@@ -87,8 +87,8 @@ impl Progress {
     pub fn say(&self, line: &str) {
         match &self.sink {
             Sink::Nothing => {}
-            Sink::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            Sink::Lines { .. } => eprintln!("{line}"),
+            Sink::Bar(bar) => bar.suspend(|| say(line)),
+            Sink::Lines { .. } => say(line),
         }
     }
 
@@ -98,6 +98,11 @@ impl Progress {
             bar.abandon();
         }
     }
+}
+
+/// Writes a line on standard error; a run goes on where that has been closed.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// `loss 0.2345  pixel error 0.0912  1.23 Mvoxel/s  2:05 left`

@@ -1,0 +1,439 @@
+//! `znn train`.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use toml::{Table, Value};
+use znn::train::job::{Change, Job, JobError};
+use znn::train::report::{FileNames, Observer, Reporter, ReporterOptions, Verbosity};
+use znn::volume::Extent;
+
+use super::interrupt::Interrupt;
+use super::{CommandResult, Outcome};
+
+/// The file of the complete job in the folder of a run.
+const JOB_FILE: &str = "job.toml";
+
+/// Train a network, or go on with its training.
+///
+/// The folder --out receives the checkpoints, metrics.jsonl, curve.png, preview.png and job.toml. Ctrl-C saves a
+/// checkpoint and stops; a second Ctrl-C stops at once.
+#[derive(Args, Serialize)]
+#[command(after_help = "Examples:
+  znn train --demo
+  znn train --net a.znn --images raw.tif --labels cells.tif --output-size 1,64,64 --out run
+  znn train --job job.toml --eta 0.005
+  znn train --resume --out run --iterations 20000")]
+#[serde(rename_all = "kebab-case")]
+pub struct TrainArgs {
+    /// Read the options from a TOML file, whose keys are the names of the flags; flags override it, and its paths
+    /// are relative to its folder.
+    #[arg(long, value_name = "FILE.toml", help_heading = "What to train")]
+    #[serde(skip)]
+    job: Option<PathBuf>,
+    /// Go on with the run in the folder --out, from its last checkpoint and with its options; flags override them.
+    #[arg(long, help_heading = "What to train")]
+    #[serde(skip)]
+    resume: bool,
+    /// Replace an earlier run in the folder --out.
+    #[arg(long, conflicts_with = "resume", help_heading = "What to train")]
+    #[serde(skip)]
+    overwrite: bool,
+    /// Train on a built-in synthetic volume of cells, with a built-in network unless --net is given.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "What to train")]
+    demo: Option<bool>,
+    /// The network description.
+    #[arg(long, value_name = "FILE.znn", help_heading = "What to train")]
+    net: Option<PathBuf>,
+    /// The folder of the run.
+    #[arg(long, value_name = "DIR", help_heading = "What to train")]
+    out: Option<PathBuf>,
+
+    /// The training images, a multi-page TIFF of 8 or 16 bits or floats.
+    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
+    images: Option<PathBuf>,
+    /// The labels of the training images: 0 is boundary, anything else the inside of a cell.
+    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
+    labels: Option<PathBuf>,
+    /// Which voxels of the training images count: those that are not 0.
+    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
+    masks: Option<PathBuf>,
+    /// The validation images.
+    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
+    val_images: Option<PathBuf>,
+    /// The labels of the validation images.
+    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
+    val_labels: Option<PathBuf>,
+    /// The output patch of one iteration, in voxels.
+    #[arg(long, value_name = "Z,Y,X", help_heading = "Data")]
+    output_size: Option<Extent>,
+    /// What the network learns from the labels: boundary has 2 channels, affinity 3, raw takes them as they are.
+    #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "raw"], help_heading = "Data")]
+    target: Option<String>,
+    /// Weigh the two classes by their frequency in the whole volume or in each patch.
+    #[arg(long, value_name = "MODE", value_parser = ["none", "global", "patch"], help_heading = "Data")]
+    rebalance: Option<String>,
+    /// Flip patches along z, y and x and exchange x and y, at random.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Data")]
+    augment: Option<bool>,
+    /// The same as --augment=false.
+    #[arg(long, conflicts_with = "augment", help_heading = "Data")]
+    #[serde(skip)]
+    no_augment: bool,
+    /// Mirror the images at their border, so that the network learns from every label.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Data")]
+    mirror: Option<bool>,
+
+    /// The loss; auto is softmax for boundary, binomial-cross-entropy for affinity, square for raw.
+    #[arg(long, value_name = "LOSS",
+        value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
+        help_heading = "Learning")]
+    loss: Option<String>,
+    /// The learning rate at the start.
+    #[arg(long, value_name = "RATE", help_heading = "Learning")]
+    eta: Option<f64>,
+    /// How much of the previous step is kept, from 0 to below 1.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    momentum: Option<f64>,
+    /// The decay of the weights towards 0 in each iteration, in units of eta.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    weight_decay: Option<f64>,
+    /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, linear
+    /// and cosine reach 0 at --iterations.
+    #[arg(long, value_name = "KIND", value_parser = ["constant", "step", "linear", "cosine"],
+        help_heading = "Learning")]
+    schedule: Option<String>,
+    /// The factor of the learning rate at each step, above 0 and at most 1.
+    #[arg(long, value_name = "FACTOR", help_heading = "Learning")]
+    anneal_factor: Option<f64>,
+    /// The iterations between two steps.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    anneal_every: Option<u64>,
+    /// The iterations (one patch each) of the whole run.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    iterations: Option<u64>,
+    /// Stop in order after this many seconds, whatever the iteration.
+    #[arg(long, value_name = "SECONDS", help_heading = "Learning")]
+    time_limit: Option<f64>,
+    /// The seed of weights, sampling, augmentation, dropout and the synthetic volume.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
+        help_heading = "Learning")]
+    seed: Option<u64>,
+
+    /// Worker threads; 0 is one for each core.
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    threads: Option<usize>,
+    /// How convolutions are computed; auto measures which is fastest for each layer.
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "direct", "fft"], help_heading = "Machine")]
+    algorithm: Option<String>,
+    /// Give the same bits whatever the number of threads, at some cost in speed.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Machine")]
+    deterministic: Option<bool>,
+    /// The instruction set; auto is the widest of the machine.
+    #[arg(long, value_name = "TIER", value_parser = ["auto", "scalar", "avx2", "avx512f"],
+        help_heading = "Machine")]
+    isa: Option<String>,
+
+    /// The iterations between two lines of metrics.jsonl.
+    #[arg(long, value_name = "N", help_heading = "Reports")]
+    report_every: Option<u64>,
+    /// The iterations between two validations.
+    #[arg(long, value_name = "N", help_heading = "Reports")]
+    validate_every: Option<u64>,
+    /// The patches of one validation.
+    #[arg(long, value_name = "N", help_heading = "Reports")]
+    validate_patches: Option<u64>,
+    /// The iterations between two checkpoints.
+    #[arg(long, value_name = "N", help_heading = "Reports")]
+    checkpoint_every: Option<u64>,
+}
+
+/// The help texts of `command` with the defaults of [`Job`], which are written nowhere else.
+pub fn with_defaults(command: clap::Command) -> clap::Command {
+    let (default, demo) = (Job::default().to_table(), Job::demo().to_table());
+    command.mut_args(|argument| {
+        let key = argument.get_long().unwrap_or_default();
+        let note = match (default.get(key), demo.get(key)) {
+            _ if key == "demo" => return argument,
+            (Some(usual), Some(demo)) if usual != demo => {
+                format!("{}, in the demo {}", show(usual), show(demo))
+            }
+            (Some(usual), _) => show(usual),
+            (None, Some(demo)) => format!("none, in the demo {}", show(demo)),
+            (None, None) => return argument,
+        };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        argument.help(format!("{help} [default: {note}]"))
+    })
+}
+
+/// A value as it is written on the command line.
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join(","),
+        // Without the `.0` that TOML needs.
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl TrainArgs {
+    /// The options that are given, with the keys of a job.
+    fn layer(&self) -> Result<Table, JobError> {
+        let mut table = Table::try_from(self).map_err(|error| JobError::Layers(error.to_string()))?;
+        if self.no_augment {
+            table.insert("augment".to_owned(), Value::Boolean(false));
+        }
+        Ok(table)
+    }
+}
+
+/// What to do, after all sources of options have been read.
+#[derive(Debug)]
+struct Prepared {
+    job: Job,
+    /// What differs from the run that is resumed; empty for a new run.
+    changes: Vec<Change>,
+}
+
+/// The folder cannot hold the run.
+#[derive(Debug, thiserror::Error)]
+enum FolderError {
+    #[error("{} holds a run already: go on with it (--resume), replace it (--overwrite) or choose another --out",
+        .0.display())]
+    Occupied(PathBuf),
+    #[error("{} holds no run to resume: {JOB_FILE} is missing; start one without --resume", .0.display())]
+    Empty(PathBuf),
+    #[error("{}: cannot {action}", path.display())]
+    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+}
+
+/// Reads all sources of options and checks them; changes nothing on the disk.
+fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
+    let mut layers = Vec::new();
+    if let Some(path) = &args.job {
+        layers.push(Job::read_layer(path)?);
+    }
+    layers.push(args.layer()?);
+    let folder = layers.iter().rev().find_map(|layer| layer.get("out")?.as_str());
+    let folder = folder.map_or(Job::default().out, PathBuf::from);
+    let stored = folder.join(JOB_FILE);
+    if !args.resume {
+        if stored.exists() && !args.overwrite {
+            return Err(FolderError::Occupied(folder).into());
+        }
+        return Ok(Prepared { job: Job::from_layers(&layers)?, changes: Vec::new() });
+    }
+    if !stored.exists() {
+        return Err(FolderError::Empty(folder).into());
+    }
+    let stored = Job::read_layer(&stored)?;
+    let before = Job::from_layers(std::slice::from_ref(&stored))?;
+    layers.insert(0, stored);
+    let job = Job { out: folder, ..Job::from_layers(&layers)? };
+    Ok(Prepared { changes: before.changes(&job), job })
+}
+
+/// Makes the folder of the run ready: it exists, holds the job and, for a new run, nothing of an earlier one.
+fn prepare_folder(job: &Job, resume: bool) -> Result<(), Box<dyn Error>> {
+    let folder = &job.out;
+    let fail = |path: &Path, action| {
+        let path = path.to_owned();
+        move |source| FolderError::Io { path, action, source }
+    };
+    std::fs::create_dir_all(folder).map_err(fail(folder, "create the folder"))?;
+    if !resume {
+        for name in [JOB_FILE, FileNames::METRICS, FileNames::CURVE, FileNames::PREVIEW] {
+            let path = folder.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(fail(&path, "remove the file of the earlier run")(error).into());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(job.write(&folder.join(JOB_FILE))?)
+}
+
+/// Runs `znn train`.
+pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
+    let Prepared { job, changes } = prepare(args)?;
+    prepare_folder(&job, args.resume)?;
+    let interrupt = Interrupt::install()?;
+    let options = ReporterOptions {
+        iterations: job.iterations,
+        report_every: job.report_every,
+        time_limit: job.time_limit.map(Duration::from_secs_f64),
+        verbosity,
+    };
+    // A resumed run: `Reporter::resume` with the iteration of the checkpoint.
+    let mut reporter = Reporter::create(&job.out, options)?;
+    for change in &changes {
+        reporter.say(&format!("changed since the run was started: {change}"));
+    }
+    train(&job, &mut reporter, interrupt.flag())?;
+    reporter.finish()?;
+    Ok(interrupt.signal().map_or(Outcome::Done, |signal| {
+        reporter.say(&format!("stopped; go on with: znn train --resume --out {}", job.out.display()));
+        Outcome::Stopped { signal }
+    }))
+}
+
+/// Trains until the last iteration, the time limit, or `stop`.
+fn train(job: &Job, _observer: &mut dyn Observer, _stop: &AtomicBool) -> Result<(), Box<dyn Error>> {
+    Err(format!("this build has no trainer for {}", job.out.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Subcommand};
+
+    use super::*;
+
+    #[derive(Subcommand)]
+    enum Only {
+        Train(Box<TrainArgs>),
+    }
+
+    fn arguments(text: &str) -> TrainArgs {
+        let command = Only::augment_subcommands(clap::Command::new("znn"));
+        let matches = command.try_get_matches_from(format!("znn train {text}").split_whitespace()).unwrap();
+        let Only::Train(args) = Only::from_arg_matches(&matches).unwrap();
+        *args
+    }
+
+    fn command() -> clap::Command {
+        TrainArgs::augment_args(clap::Command::new("train"))
+    }
+
+    #[test]
+    fn flags_and_keys_are_the_same_with_the_same_values() {
+        let mut flags: Vec<String> = command()
+            .get_arguments()
+            .filter_map(|argument| argument.get_long().map(str::to_owned))
+            .filter(|flag| !["job", "resume", "overwrite", "no-augment"].contains(&flag.as_str()))
+            .collect();
+        let path = || Some(PathBuf::from("a"));
+        let everything = Job {
+            net: path(),
+            images: path(),
+            labels: path(),
+            masks: path(),
+            val_images: path(),
+            val_labels: path(),
+            time_limit: Some(1.0),
+            ..Job::default()
+        };
+        let mut keys: Vec<String> = everything.to_table().keys().cloned().collect();
+        flags.sort();
+        keys.sort();
+        assert_eq!(flags, keys);
+        for argument in command().get_arguments() {
+            for value in argument.get_possible_values() {
+                let (key, name) = (argument.get_long().unwrap(), value.get_name());
+                if keys.iter().any(|known| known == key) && !["true", "false"].contains(&name) {
+                    let mut table = Job::default().to_table();
+                    table.insert(key.to_owned(), Value::String(name.to_owned()));
+                    table.try_into::<Job>().unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn help_texts_have_the_defaults() {
+        let command = with_defaults(command());
+        let help = |flag: &str| {
+            let mut arguments = command.get_arguments();
+            arguments
+                .find(|argument| argument.get_long() == Some(flag))
+                .unwrap()
+                .get_help()
+                .unwrap()
+                .to_string()
+        };
+        let default = Job::default();
+        assert!(help("anneal-every").ends_with(&format!("[default: {}]", default.anneal_every)));
+        assert!(help("target").ends_with("[default: boundary]"));
+        assert!(help("eta").ends_with(&format!(
+            "[default: {}, in the demo {}]",
+            default.eta,
+            Job::demo().eta
+        )));
+        assert!(help("output-size").contains(&format!("[default: {}", default.output_size)));
+        assert!(!help("net").contains("default"));
+    }
+
+    #[test]
+    fn flags_override_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("job.toml");
+        std::fs::write(&file, "demo = true\neta = 0.5\nseed = 7\naugment = true\nout = 'run'\n").unwrap();
+        let args =
+            arguments(&format!("--job {} --eta 0.25 --no-augment --output-size 1,8,8", file.display()));
+        let Prepared { job, changes } = prepare(&args).unwrap();
+        assert_eq!((job.eta, job.seed, job.augment, job.demo), (0.25, 7, false, true));
+        assert_eq!(job.output_size, Extent::new(1, 8, 8));
+        assert_eq!(job.out, folder.path().join("run"));
+        assert!(changes.is_empty());
+        let args = arguments(&format!("--job {} --demo=false --net a --images b --labels c", file.display()));
+        assert!(!prepare(&args).unwrap().job.demo);
+    }
+
+    #[test]
+    fn resuming_takes_the_stored_job_and_reports_what_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let args = arguments(&format!("--demo --seed 5 --out {}", out.display()));
+        let first = prepare(&args).unwrap().job;
+        prepare_folder(&first, false).unwrap();
+
+        let error = prepare(&args).unwrap_err().to_string();
+        assert!(error.ends_with("(--overwrite) or choose another --out"), "{error}");
+        prepare(&arguments(&format!("--demo --overwrite --out {}", out.display()))).unwrap();
+
+        let same = prepare(&arguments(&format!("--resume --out {}", out.display()))).unwrap();
+        assert_eq!((&same.job, same.changes.len()), (&first, 0));
+        let args = arguments(&format!("--resume --iterations 9 --threads 3 --out {}", out.display()));
+        let Prepared { job, changes } = prepare(&args).unwrap();
+        assert_eq!((job.seed, job.iterations, job.threads), (5, 9, 3));
+        let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+        assert_eq!(changes, [format!("iterations: {} -> 9", first.iterations), "threads: 0 -> 3".to_owned()]);
+
+        let moved = folder.path().join("moved");
+        std::fs::rename(&out, &moved).unwrap();
+        let job = prepare(&arguments(&format!("--resume --out {}", moved.display()))).unwrap().job;
+        assert_eq!(job.out, moved, "a run may be moved");
+    }
+
+    #[test]
+    fn there_must_be_a_run_to_resume() {
+        let error = prepare(&arguments("--resume --out /nowhere")).unwrap_err().to_string();
+        assert_eq!(error, "/nowhere holds no run to resume: job.toml is missing; start one without --resume");
+    }
+
+    #[test]
+    fn a_new_run_leaves_nothing_of_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Job { out: folder.path().join("a/run"), ..Job::demo() };
+        prepare_folder(&job, false).unwrap();
+        let names = [FileNames::METRICS, FileNames::CURVE, FileNames::PREVIEW];
+        let write = || names.iter().for_each(|name| std::fs::write(job.out.join(name), "old").unwrap());
+        let count = || std::fs::read_dir(&job.out).unwrap().count();
+        write();
+        prepare_folder(&job, true).unwrap();
+        assert_eq!(count(), 4);
+        prepare_folder(&job, false).unwrap();
+        assert_eq!(count(), 1);
+    }
+}
