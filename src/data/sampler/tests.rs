@@ -142,8 +142,8 @@ fn all_places_are_used() {
 #[test]
 fn affinities_are_those_of_the_turned_label() {
     let extent = Extent::new(6, 12, 14);
-    let labels = Tensor::from_fn(1, extent, |i| (i * 2_654_435_761 >> 9 & 3) as f32);
-    let mask = Tensor::from_fn(1, extent, |i| f32::from(i * 40_503 >> 7 & 3 > 0));
+    let labels = Tensor::from_fn(1, extent, |i| (((i * 2_654_435_761) >> 9) & 3) as f32);
+    let mask = Tensor::from_fn(1, extent, |i| f32::from(((i * 40_503) >> 7) & 3 > 0));
     let at = |t: &Tensor, p: [isize; 3]| t.data()[extent.index(p[0] as usize, p[1] as usize, p[2] as usize)];
     let volume = TrainingVolume::new("v", vec![labels.clone()], labels.clone(), Some(mask.clone())).unwrap();
     let output = Extent::new(2, 3, 4);
@@ -244,7 +244,7 @@ fn a_sample_depends_on_seed_stream_and_iteration_only() {
 #[test]
 fn weights_are_mask_times_class_weight() {
     let extent = Extent::new(4, 12, 12);
-    let label = Tensor::from_fn(1, extent, |i| 255.0 * f32::from(i * 2_654_435_761 >> 9 & 3 > 0));
+    let label = Tensor::from_fn(1, extent, |i| 255.0 * f32::from(((i * 2_654_435_761) >> 9) & 3 > 0));
     let mask = Tensor::from_fn(1, extent, |i| 255.0 * f32::from(i % 5 > 0));
     let count = |class: bool| -> f64 {
         let valid = |i: &usize| mask.data()[*i] > 0.0 && (label.data()[*i] > 0.0) == class;
@@ -294,7 +294,7 @@ fn weights_are_mask_times_class_weight() {
 #[test]
 fn global_affinity_weights_count_the_whole_volume() {
     let extent = Extent::new(3, 5, 6);
-    let label = Tensor::from_fn(1, extent, |i| (i * 2_654_435_761 >> 9 & 1) as f32);
+    let label = Tensor::from_fn(1, extent, |i| (((i * 2_654_435_761) >> 9) & 1) as f32);
     let volume = TrainingVolume::new("v", vec![label.clone()], label.clone(), None).unwrap();
     let inner = extent - Extent::ONE;
     let mut target = Tensor::zeros(3, inner);
