@@ -16,15 +16,19 @@ fn provenance() {
     let target = env::var("TARGET").unwrap_or_default();
     println!("cargo::rustc-env=ZNN_TARGET={target}");
     // A copy vendored into another repository must not take that repository's commit for its own.
-    let here = env::var_os("CARGO_MANIFEST_DIR").and_then(|directory| Path::new(&directory).canonicalize().ok());
-    let top = git(&["rev-parse", "--show-toplevel"]).and_then(|directory| Path::new(&directory).canonicalize().ok());
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").and_then(|directory| Path::new(&directory).canonicalize().ok());
+    let top = git(&["rev-parse", "--show-toplevel"])
+        .and_then(|directory| Path::new(&directory).canonicalize().ok());
     let hash = if here == top { git(&["rev-parse", "--short=12", "HEAD"]) } else { None };
     println!("cargo::rustc-env=ZNN_GIT_HASH={}", hash.as_deref().unwrap_or_default());
     if hash.is_some() {
         // Both change with a checkout; the log of HEAD also with a commit. Cargo takes a file that is missing for one
         // that has changed, so name only what exists.
         for file in ["HEAD", "logs/HEAD"] {
-            if let Some(path) = git(&["rev-parse", "--git-path", file]).filter(|path| Path::new(path).exists()) {
+            if let Some(path) =
+                git(&["rev-parse", "--git-path", file]).filter(|path| Path::new(path).exists())
+            {
                 println!("cargo::rerun-if-changed={path}");
             }
         }
@@ -33,7 +37,8 @@ fn provenance() {
 
 /// What a git command prints; `None` where there is no git or it fails.
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -69,7 +74,9 @@ mod fftw {
             return;
         }
         if !links() {
-            fail("Neither pkg-config nor the linker finds the libraries fftw3f and fftw3 (single and double precision).");
+            fail(
+                "Neither pkg-config nor the linker finds the libraries fftw3f and fftw3 (single and double precision).",
+            );
         }
     }
 

@@ -37,7 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for backend in Backend::COMPILED {
         println!("{}: {}", backend.name(), backend.description());
     }
-    println!("{:>12} {:>8} {:>9} {:>10} {:>9} {:>9}", "extent", "library", "effort", "plan ms", "ms", "GFLOP/s");
+    println!(
+        "{:>12} {:>8} {:>9} {:>10} {:>9} {:>9}",
+        "extent", "library", "effort", "plan ms", "ms", "GFLOP/s"
+    );
     for extent in extents {
         for &backend in Backend::COMPILED {
             for effort in [Effort::Estimate, Effort::Measure] {
@@ -67,7 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn seconds(planner: &Planner, extent: Extent) -> Result<f64, Box<dyn Error>> {
     let plan = planner.plan(extent)?;
     let mut image = AVec::<f32>::from_iter(64, (0..extent.len()).map(|i| (i % 17) as f32 / 17.0 - 0.5));
-    let mut spectrum = AVec::<Complex32>::from_iter(64, (0..plan.spectrum_extent().len()).map(|_| Complex32::ZERO));
+    let mut spectrum =
+        AVec::<Complex32>::from_iter(64, (0..plan.spectrum_extent().len()).map(|_| Complex32::ZERO));
     let scale = 1.0 / extent.len() as f32;
     let mut best = Duration::MAX;
     let begin = Instant::now();

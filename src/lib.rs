@@ -4,6 +4,7 @@
 pub mod atomic_file;
 pub mod conv;
 pub mod data;
+pub mod engine;
 pub mod fft;
 pub mod infer;
 pub mod network;

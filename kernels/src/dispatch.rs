@@ -4,14 +4,11 @@
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 
-<<<<<<< HEAD
+use core::ops::Range;
+
 use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
-=======
-use core::ops::Range;
-
->>>>>>> k2
 use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
@@ -153,6 +150,12 @@ kernel_table! {
     sgd = crate::pointwise::sgd::sgd:
         (step: crate::pointwise::sgd::Sgd, weights: *mut f32, velocity: *mut f32, gradient: *const f32,
          len: usize);
+    loss = crate::pointwise::loss::loss:
+        (loss: crate::Loss, p: *const f32, t: *const f32, weight: *const f32, g: *mut f32, len: usize) -> f64;
+    softmax = crate::pointwise::softmax::softmax:
+        (channels: usize, stride: usize, len: usize, maps: *mut f32);
+    softmax_loss = crate::pointwise::softmax::softmax_loss:
+        (problem: &crate::pointwise::softmax::Problem, g: *mut f32) -> f64;
     bias_transfer = crate::pointwise::transfer::bias_transfer:
         (t: crate::Transfer, bias: f32, row: *mut f32, len: usize);
     transfer_backward = crate::pointwise::transfer::transfer_backward:

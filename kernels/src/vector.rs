@@ -33,19 +33,11 @@ pub trait Vector: Copy {
     /// As [`Vector::zero`].
     unsafe fn first(n: usize) -> Self::Mask;
 
-<<<<<<< HEAD
-    /// The mask of the lanes from `start` up to `end`, exclusive; both at most `LANES`.
-    ///
-    /// # Safety
-    /// As [`Vector::zero`].
-    unsafe fn span(start: usize, end: usize) -> Self::Mask;
-=======
     /// The mask of the lanes from `start` to before `end`; lanes beyond the last are ignored.
     ///
     /// # Safety
     /// As [`Vector::zero`].
     unsafe fn between(start: usize, end: usize) -> Self::Mask;
->>>>>>> k2
 
     /// `LANES` floats from `from`, of any alignment.
     ///
@@ -127,6 +119,8 @@ pub trait Vector: Copy {
     fn even_twice(self) -> Self;
     /// Each odd lane in its own place and in the even lane before it: the imaginary parts.
     fn odd_twice(self) -> Self;
+    /// Of `self` followed by `other`: the even lanes, and the odd lanes.
+    fn unzip(self, other: Self) -> (Self, Self);
     /// The lanes of each pair exchanged.
     fn swap_pairs(self) -> Self;
     /// `self - other` in the even lanes, `self + other` in the odd ones.
@@ -141,9 +135,20 @@ pub trait Vector: Copy {
     fn round(self) -> Self;
     /// `self * 2^n` for integral `n` in -250..=250; subnormal results are rounded, not flushed.
     fn scale_by_power(self, n: Self) -> Self;
+    /// `m` and `e` with `self = m * 2^e`, `e` integral and `sqrt(1/2) <= m < sqrt(2)`, for positive, normal,
+    /// finite floats; two numbers without a meaning for others.
+    fn split_power(self) -> (Self, Self);
     /// The sum of all lanes.
     fn reduce_add(self) -> f32;
+
+    /// `index`, which the compiler takes to depend on `self`: a load at it is not scheduled before `self` is
+    /// computed. Costs no instruction. Micro-kernels that fill the register file need it, because the compiler
+    /// would rather load all operands first and spill accumulators.
+    fn then(self, index: usize) -> usize;
 }
+
+/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
+const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
 
 /// The vector of the portable tier.
 #[derive(Clone, Copy, Debug)]
@@ -178,13 +183,8 @@ impl Vector for F32x4 {
         [0 < n, 1 < n, 2 < n, 3 < n]
     }
     #[inline(always)]
-<<<<<<< HEAD
-    unsafe fn span(start: usize, end: usize) -> Self::Mask {
-        core::array::from_fn(|lane| start <= lane && lane < end)
-=======
     unsafe fn between(start: usize, end: usize) -> Self::Mask {
         core::array::from_fn(|i| start <= i && i < end)
->>>>>>> k2
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -282,6 +282,11 @@ impl Vector for F32x4 {
         Self([b, b, d, d])
     }
     #[inline(always)]
+    fn unzip(self, other: Self) -> (Self, Self) {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        (Self([a, c, e, g]), Self([b, d, f, h]))
+    }
+    #[inline(always)]
     fn swap_pairs(self) -> Self {
         let [a, b, c, d] = self.0;
         Self([b, a, d, c])
@@ -323,9 +328,20 @@ impl Vector for F32x4 {
         })
     }
     #[inline(always)]
+    fn split_power(self) -> (Self, Self) {
+        let exponents = self.0.map(|x| (x.to_bits() as i32).wrapping_sub(SQRT_HALF_BITS) >> 23);
+        let mantissa =
+            |i: usize| f32::from_bits(self.0[i].to_bits().wrapping_sub((exponents[i] << 23) as u32));
+        (Self(core::array::from_fn(mantissa)), Self(exponents.map(|e| e as f32)))
+    }
+    #[inline(always)]
     fn reduce_add(self) -> f32 {
         let [a, b, c, d] = self.0;
         (a + c) + (b + d)
+    }
+    #[inline(always)]
+    fn then(self, index: usize) -> usize {
+        index
     }
 }
 
@@ -334,7 +350,8 @@ pub use x86::{F32x8, F32x16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Vector;
+    use super::{SQRT_HALF_BITS, Vector};
+    use core::arch::asm;
     use core::arch::x86_64::*;
 
     /// The vector of the AVX2 + FMA tier.
@@ -367,11 +384,7 @@ mod x86 {
             unsafe { _mm256_loadu_si256(FIRST_LANES.as_ptr().add(start).cast()) }
         }
         #[inline(always)]
-<<<<<<< HEAD
-        unsafe fn span(start: usize, end: usize) -> Self::Mask {
-=======
         unsafe fn between(start: usize, end: usize) -> Self::Mask {
->>>>>>> k2
             unsafe { _mm256_andnot_si256(Self::first(start), Self::first(end)) }
         }
         #[inline(always)]
@@ -455,6 +468,17 @@ mod x86 {
             Self(unsafe { _mm256_movehdup_ps(self.0) })
         }
         #[inline(always)]
+        fn unzip(self, other: Self) -> (Self, Self) {
+            // within halves first, then the middle two quarters change places
+            unsafe {
+                let in_order =
+                    |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)));
+                let even = _mm256_shuffle_ps::<0b10_00_10_00>(self.0, other.0);
+                let odd = _mm256_shuffle_ps::<0b11_01_11_01>(self.0, other.0);
+                (Self(in_order(even)), Self(in_order(odd)))
+            }
+        }
+        #[inline(always)]
         fn swap_pairs(self) -> Self {
             Self(unsafe { _mm256_permute_ps::<0b10_11_00_01>(self.0) })
         }
@@ -493,12 +517,36 @@ mod x86 {
             }
         }
         #[inline(always)]
+        fn split_power(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let exponent =
+                    _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(SQRT_HALF_BITS)));
+                let mantissa = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+                (Self(_mm256_castsi256_ps(mantissa)), Self(_mm256_cvtepi32_ps(exponent)))
+            }
+        }
+        #[inline(always)]
         fn reduce_add(self) -> f32 {
             unsafe {
                 let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
                 let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
                 _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
             }
+        }
+        #[inline(always)]
+        fn then(self, index: usize) -> usize {
+            #[inline]
+            #[target_feature(enable = "avx")]
+            fn depend(vector: __m256, mut index: usize) -> usize {
+                // SAFETY: no instruction.
+                unsafe {
+                    asm!("/* {0} {1} */", in(ymm_reg) vector, inlateout(reg) index,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                index
+            }
+            unsafe { depend(self.0, index) }
         }
     }
 
@@ -527,11 +575,7 @@ mod x86 {
             ((1u32 << if n < 16 { n } else { 16 }) - 1) as __mmask16
         }
         #[inline(always)]
-<<<<<<< HEAD
-        unsafe fn span(start: usize, end: usize) -> Self::Mask {
-=======
         unsafe fn between(start: usize, end: usize) -> Self::Mask {
->>>>>>> k2
             unsafe { Self::first(end) & !Self::first(start) }
         }
         #[inline(always)]
@@ -614,6 +658,15 @@ mod x86 {
             Self(unsafe { _mm512_movehdup_ps(self.0) })
         }
         #[inline(always)]
+        fn unzip(self, other: Self) -> (Self, Self) {
+            unsafe {
+                let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+                let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
+                (pick(even), pick(odd))
+            }
+        }
+        #[inline(always)]
         fn swap_pairs(self) -> Self {
             Self(unsafe { _mm512_permute_ps::<0b10_11_00_01>(self.0) })
         }
@@ -648,8 +701,32 @@ mod x86 {
             Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
         }
         #[inline(always)]
+        fn split_power(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let exponent =
+                    _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(SQRT_HALF_BITS)));
+                let mantissa = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
+                (Self(_mm512_castsi512_ps(mantissa)), Self(_mm512_cvtepi32_ps(exponent)))
+            }
+        }
+        #[inline(always)]
         fn reduce_add(self) -> f32 {
             unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+        #[inline(always)]
+        fn then(self, index: usize) -> usize {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            fn depend(vector: __m512, mut index: usize) -> usize {
+                // SAFETY: no instruction.
+                unsafe {
+                    asm!("/* {0} {1} */", in(zmm_reg) vector, inlateout(reg) index,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                index
+            }
+            unsafe { depend(self.0, index) }
         }
     }
 }

@@ -177,13 +177,24 @@ mod x86 {
                 let order = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
                 let halves = _mm256_shuffle_epi8(self.0, _mm256_broadcastsi128_si256(order));
                 let (low, high) = (_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
-                _mm_cvtsi128_si64(_mm_unpacklo_epi32(low, high)).to_le_bytes()
+                _mm_cvtsi128_si64(_mm_unpacklo_epi32(low, high)) as u64
             };
             if n >= 8 {
-                unsafe { to.cast::<[u8; 8]>().write(bytes) }
-            } else {
-                for (i, byte) in bytes.into_iter().enumerate().take(n) {
-                    unsafe { to.add(i).write(byte) }
+                return unsafe { to.cast::<u64>().write_unaligned(bytes) };
+            }
+            // four bytes, two and one, as the bits of `n` say
+            let (mut bytes, mut to) = (bytes, to);
+            unsafe {
+                if n & 4 != 0 {
+                    to.cast::<u32>().write_unaligned(bytes as u32);
+                    (bytes, to) = (bytes >> 32, to.add(4));
+                }
+                if n & 2 != 0 {
+                    to.cast::<u16>().write_unaligned(bytes as u16);
+                    (bytes, to) = (bytes >> 16, to.add(2));
+                }
+                if n & 1 != 0 {
+                    to.write(bytes as u8);
                 }
             }
         }

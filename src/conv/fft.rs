@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use num_complex::Complex32;
-use znn_kernels::spectral::{Conjugate, Matrix};
-use znn_kernels::{Kernels, Rows};
+use znn_kernels::spectral::Conjugate;
+use znn_kernels::{Kernels, Rows, RowsMut};
 
 use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::fft::{FftError, RealTransform};
@@ -125,8 +125,19 @@ impl WholeImage {
         spectra
     }
 
-    /// Adds `out[a] = sum over b of op(w[a][b]) v[b]`, for all coefficients.
-    fn multiply(&self, plan: &mut PlanBuilder, weights: Buffer, v: Buffer, out: Buffer, matrix: Matrix, stage: &'static str) {
+    /// Adds `out[a] = sum over b of w[a][b] v[b]` for all coefficients; `w[a][b]` is row
+    /// `a * strides[0] + b * strides[1]` of `weights`.
+    #[allow(clippy::too_many_arguments, reason = "three operands and how to read them")]
+    fn multiply(
+        &self,
+        plan: &mut PlanBuilder,
+        weights: Buffer,
+        strides: [usize; 2],
+        conjugate: Conjugate,
+        v: Buffer,
+        out: Buffer,
+        stage: &'static str,
+    ) {
         let runs = self.coefficients().div_ceil(RUN);
         let parts = plan.splits().min(runs);
         let kernels = self.kernels;
@@ -148,8 +159,10 @@ impl WholeImage {
                     for start in (0..cols).step_by(2 * RUN) {
                         let cols = start..cols.min(start + 2 * RUN);
                         let part = |rows: &Rows<'_>| rows.part(0..rows.rows(), cols.clone());
-                        let maps = 0..out.rows();
-                        kernels.spectral_multiply(matrix, part(&weights), part(&v), false, out.part(maps, cols.clone()));
+                        let mut out = out.part(0..out.rows(), cols.clone());
+                        kernels.spectral_multiply(
+                            conjugate, part(&weights), strides, part(&v), false, &mut out,
+                        );
                     }
                 });
         }
@@ -164,8 +177,7 @@ impl Algorithm for WholeImage {
         let spectra = self.transform_rows(plan, x, input, "transform_input");
         self.x = Some(spectra);
         let sums = plan.transient(c_out, self.row());
-        let matrix = Matrix { rows: c_out, cols: c_in, row_step: c_in, col_step: 1, conjugate: Conjugate::Matrix };
-        self.multiply(plan, weights, spectra, sums, matrix, "multiply_forward");
+        self.multiply(plan, weights, [c_in, 1], Conjugate::First, spectra, sums, "multiply_forward");
         for o in 0..c_out {
             let (transform, kernels) = (self.transform.clone(), self.kernels);
             let (sum, y) = (plan.rows(sums, o..o + 1), plan.rows(to.y, o..o + 1));
@@ -195,8 +207,7 @@ impl Algorithm for WholeImage {
         let weights = self.transform_weights(plan);
         let spectra = self.gradient_spectra(plan, dy);
         let sums = plan.transient(c_in, self.row());
-        let matrix = Matrix { rows: c_in, cols: c_out, row_step: 1, col_step: c_in, conjugate: Conjugate::None };
-        self.multiply(plan, weights, spectra, sums, matrix, "multiply_backward_data");
+        self.multiply(plan, weights, [1, c_in], Conjugate::Neither, spectra, sums, "multiply_backward_data");
         for i in 0..c_in {
             let transform = self.transform.clone();
             let (sum, dx) = (plan.rows(sums, i..i + 1), plan.rows(dx, i..i + 1));
@@ -240,7 +251,9 @@ impl Algorithm for WholeImage {
                         let product = &mut product[..row];
                         let scale = 1.0 / transform.extent().len() as f32;
                         for (i, taps) in views.sum.chunks_exact_mut(kernel.len()).enumerate() {
-                            kernels.spectral_product(x.row(i), dy.row(0), Conjugate::Second, product);
+                            let image_of_pair = x.part(i..i + 1, 0..row);
+                            let mut out = RowsMut::new(product, row);
+                            kernels.spectral_outer(Conjugate::Second, image_of_pair, dy, false, &mut out);
                             transform.inverse(complex_mut(product), image);
                             for (tap, position) in
                                 taps.iter_mut().zip(tap_positions(kernel, dilation, transform.extent()))

@@ -25,7 +25,7 @@ mod tests;
 
 pub use backend::Backend;
 pub use planner::{Effort, FftError, Planner};
-pub use transform::RealTransform;
+pub use transform::{ALIGNMENT, RealTransform};
 
 /// What `znn info` prints of the default backend: see [`Backend::description`].
 pub fn backend_description() -> String {

@@ -96,7 +96,10 @@ fn check_extent(extent: Extent) -> Result<(), FftError> {
     if axes.contains(&0) {
         return Err(FftError::Empty(extent));
     }
-    let bytes = spectrum_extent(extent).to_array().iter().try_fold(size_of::<[f32; 2]>(), |n, &axis| n.checked_mul(axis));
+    let bytes = spectrum_extent(extent)
+        .to_array()
+        .iter()
+        .try_fold(size_of::<[f32; 2]>(), |n, &axis| n.checked_mul(axis));
     let countable = bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     let c_integers = axes.iter().all(|&axis| i32::try_from(axis).is_ok());
     if countable && c_integers { Ok(()) } else { Err(FftError::TooLarge(extent)) }

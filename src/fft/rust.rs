@@ -1,6 +1,8 @@
 //! rustfft's side of [`RealTransform`]: realfft along x, rustfft along y and z.
 
+use std::array;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use num_complex::Complex32;
@@ -8,12 +10,15 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
 
 use super::RealTransform;
-use super::transform::{check_lengths, spectrum_extent};
+use super::transform::{check_buffers, spectrum_extent};
 use crate::volume::Extent;
 
 /// The columns of a plane that are gathered, transformed and scattered together: two cache lines of each row, so that
 /// gathering reads whole lines and the gathered columns stay in L1.
 const COLUMNS: usize = 16;
+
+/// Matrices are transposed in blocks of this many rows and columns.
+const BLOCK: usize = 4;
 
 /// 1D transforms along the axes of one extent; `None` along an axis of one voxel, where there is nothing to do.
 pub(super) struct RustTransform {
@@ -83,7 +88,7 @@ impl RealTransform for RustTransform {
     }
 
     fn forward(&self, image: &[f32], spectrum: &mut [Complex32]) {
-        check_lengths(self.extent, image, spectrum);
+        check_buffers(self.extent, image, spectrum);
         SCRATCH.with_borrow_mut(|scratch| {
             let row = at_least(&mut scratch.row, self.extent.x);
             let work = at_least(&mut scratch.work, self.forward_x.get_scratch_len());
@@ -98,7 +103,7 @@ impl RealTransform for RustTransform {
     }
 
     fn inverse(&self, spectrum: &mut [Complex32], image: &mut [f32]) {
-        check_lengths(self.extent, image, spectrum);
+        check_buffers(self.extent, image, spectrum);
         SCRATCH.with_borrow_mut(|scratch| {
             self.along_z(self.inverse_z.as_ref(), spectrum, scratch);
             self.along_y(self.inverse_y.as_ref(), spectrum, scratch);
@@ -119,23 +124,48 @@ impl RealTransform for RustTransform {
 /// Transforms each column of a row-major matrix with `width` columns, in place.
 fn along_columns(fft: &dyn Fft<f32>, matrix: &mut [Complex32], width: usize, scratch: &mut Scratch) {
     let n = fft.len();
-    let columns = at_least(&mut scratch.columns, n * COLUMNS);
-    let work = at_least(&mut scratch.work, fft.get_inplace_scratch_len());
+    let (columns, transformed) = at_least(&mut scratch.columns, 2 * n * COLUMNS).split_at_mut(n * COLUMNS);
+    let work = at_least(&mut scratch.work, fft.get_outofplace_scratch_len());
     for first in (0..width).step_by(COLUMNS) {
         let count = COLUMNS.min(width - first);
-        let columns = &mut columns[..n * count];
-        for (i, row) in matrix.chunks_exact(width).enumerate() {
-            for (j, &value) in row[first..][..count].iter().enumerate() {
-                columns[j * n + i] = value;
-            }
-        }
-        fft.process_with_scratch(columns, work);
-        for (i, row) in matrix.chunks_exact_mut(width).enumerate() {
-            for (j, value) in row[first..][..count].iter_mut().enumerate() {
-                *value = columns[j * n + i];
+        let (columns, transformed) = (&mut columns[..n * count], &mut transformed[..n * count]);
+        transpose(&matrix[first..], width, columns, n, n, count);
+        fft.process_outofplace_with_scratch(columns, transformed, work);
+        transpose(transformed, n, &mut matrix[first..], width, count, n);
+    }
+}
+
+/// `to[j * to_pitch + i] = from[i * from_pitch + j]` for i < rows, j < columns.
+fn transpose(
+    from: &[Complex32],
+    from_pitch: usize,
+    to: &mut [Complex32],
+    to_pitch: usize,
+    rows: usize,
+    columns: usize,
+) {
+    let (whole_rows, whole_columns) = (rows - rows % BLOCK, columns - columns % BLOCK);
+    for i in (0..whole_rows).step_by(BLOCK) {
+        for j in (0..whole_columns).step_by(BLOCK) {
+            // Of constant size, so that the block is transposed in registers.
+            let block: [[Complex32; BLOCK]; BLOCK] = array::from_fn(|k| {
+                from[(i + k) * from_pitch + j..][..BLOCK].try_into().expect("BLOCK elements")
+            });
+            for k in 0..BLOCK {
+                let column: [Complex32; BLOCK] = array::from_fn(|l| block[l][k]);
+                to[(j + k) * to_pitch + i..][..BLOCK].copy_from_slice(&column);
             }
         }
     }
+    let mut edge = |rows: Range<usize>, columns: Range<usize>| {
+        for i in rows {
+            for j in columns.clone() {
+                to[j * to_pitch + i] = from[i * from_pitch + j];
+            }
+        }
+    };
+    edge(0..whole_rows, whole_columns..columns);
+    edge(whole_rows..rows, 0..columns);
 }
 
 /// The first `len` elements of a buffer that grows where it is shorter.

@@ -4,6 +4,12 @@ use num_complex::Complex32;
 
 use crate::volume::Extent;
 
+/// Images and spectra begin at a multiple of this many bytes: a cache line.
+///
+/// FFTW has SIMD code for buffers aligned like those it planned with, and falls back to scalar code (up to twice as slow)
+/// when asked for plans that take any address. What it needs at least is 16 bytes.
+pub const ALIGNMENT: usize = 64;
+
 /// The 3D Fourier transform of real images of one extent, and its inverse.
 ///
 /// With N = `extent()` and the extent M = `spectrum_extent()` of the half spectrum, M.x = N.x / 2 + 1:
@@ -15,25 +21,36 @@ use crate::volume::Extent;
 ///
 /// Neither direction divides by anything: `inverse` after `forward` multiplies the image by N.len().
 ///
-/// A transform is used by any number of threads at once, each with its own images. Buffers need no particular
-/// alignment; 64 bytes is the fastest. The caller passes no scratch.
+/// A transform is used by any number of threads at once, each with its own buffers. These must begin at a multiple of
+/// [`ALIGNMENT`] bytes; to keep several in one allocation, set them [`image_stride`](Self::image_stride) or
+/// [`spectrum_stride`](Self::spectrum_stride) apart. The caller passes no scratch.
 pub trait RealTransform: Send + Sync {
     /// The extent of the images.
     fn extent(&self) -> Extent;
 
-    /// `spectrum` = transform of `image`. Panics where a length is wrong.
+    /// `spectrum` = transform of `image`. Panics where a length or an address is wrong.
     fn forward(&self, image: &[f32], spectrum: &mut [Complex32]);
 
     /// `image` = inverse transform of `spectrum`, times the number of voxels. **Destroys `spectrum`**: it is scratch,
     /// and its contents afterwards are unspecified.
     ///
     /// A spectrum which is not that of any real image (whose stored part contradicts the symmetry above) gives some
-    /// finite real image, which one depends on the backend. Panics where a length is wrong.
+    /// finite real image, which one depends on the backend. Panics where a length or an address is wrong.
     fn inverse(&self, spectrum: &mut [Complex32], image: &mut [f32]);
 
     /// The extent of the half spectrum.
     fn spectrum_extent(&self) -> Extent {
         spectrum_extent(self.extent())
+    }
+
+    /// The voxels from the start of one image to that of the next, when both are to be aligned.
+    fn image_stride(&self) -> usize {
+        self.extent().len().next_multiple_of(ALIGNMENT / size_of::<f32>())
+    }
+
+    /// The coefficients from the start of one spectrum to that of the next, when both are to be aligned.
+    fn spectrum_stride(&self) -> usize {
+        self.spectrum_extent().len().next_multiple_of(ALIGNMENT / size_of::<Complex32>())
     }
 }
 
@@ -44,7 +61,19 @@ pub(super) fn spectrum_extent(extent: Extent) -> Extent {
 
 /// Panics unless the buffers fit a transform of images of `extent`.
 #[track_caller]
-pub(super) fn check_lengths(extent: Extent, image: &[f32], spectrum: &[Complex32]) {
+pub(super) fn check_buffers(extent: Extent, image: &[f32], spectrum: &[Complex32]) {
     assert_eq!(image.len(), extent.len(), "voxels of an image of {extent}");
-    assert_eq!(spectrum.len(), spectrum_extent(extent).len(), "coefficients of the half spectrum of {extent}");
+    assert_eq!(
+        spectrum.len(),
+        spectrum_extent(extent).len(),
+        "coefficients of the half spectrum of {extent}"
+    );
+    assert!(
+        image.as_ptr().addr().is_multiple_of(ALIGNMENT),
+        "the image does not begin at a multiple of 64 bytes"
+    );
+    assert!(
+        spectrum.as_ptr().addr().is_multiple_of(ALIGNMENT),
+        "the spectrum does not begin at a multiple of 64 bytes"
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{InferError, Predictor, Tiling, lower};
 use crate::conv::{Choice, Problem, estimate};
-use crate::data::mirror;
+use crate::data::mirror_pad;
 use crate::engine::Engine;
 use crate::network::{Network, Parameters};
 use crate::volume::{Extent, Tensor};
@@ -62,7 +62,7 @@ pub fn dense(
     let mirrored;
     let volume = match options.border {
         Border::Mirror => {
-            mirrored = mirror::pad(volume, fov);
+            mirrored = mirror_pad(volume, fov);
             &mirrored
         }
         Border::Valid => volume,

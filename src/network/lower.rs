@@ -147,8 +147,8 @@ impl<'a> Lowering<'a> {
             // A convolution that is alone in reaching its node applies bias and transfer function itself.
             let fused = transfer.is_some()
                 && matches!(edges, [edge] if matches!(self.network[*edge].op, EdgeOp::Conv { .. }));
-            let maxout_winners = (self.network[node].kind == NodeKind::Maxout && self.trains())
-                .then(|| ops::pool::winners(plan, y));
+            let maxout_winners =
+                (self.network[node].kind == NodeKind::Maxout).then(|| ops::pool::winners(plan, y));
             for (index, &edge) in edges.iter().enumerate() {
                 let to = Destination {
                     y: y.buffer,
@@ -211,10 +211,9 @@ impl<'a> Lowering<'a> {
             EdgeOp::Crop { offset } => ops::copy::crop(plan, &site, x, offset, y, accumulate),
             EdgeOp::Maxout => {
                 let index = u8::try_from(index).expect("a maxout node has at most 256 edges");
-                ops::maxout::merge(plan, &site, x, index, y, maxout_winners);
-                if let Some(winners) = maxout_winners {
-                    self.memory[id.0] = Memory::Winners { index, winners };
-                }
+                let winners = maxout_winners.expect("a maxout edge leads to a maxout node");
+                ops::maxout::merge(plan, &site, x, index, y, winners);
+                self.memory[id.0] = Memory::Winners { index, winners };
             }
             EdgeOp::Dummy => ops::copy::copy(plan, &site, x, y, accumulate),
         }

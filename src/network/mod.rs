@@ -7,8 +7,9 @@
 
 mod graph;
 mod init;
+mod lower;
 mod parameters;
-mod repeat;
+mod seed;
 mod shape;
 pub mod spec;
 mod summary;
@@ -21,8 +22,9 @@ pub use graph::{
     UpdateOverrides,
 };
 pub use init::Init;
+pub use lower::{Gradients, Lowering, Phase};
 pub use parameters::{Parameter, Parameters};
-pub use repeat::average_blocks;
+pub use seed::{NotSeeded, NotSeededReason};
 pub use shape::{NodeShape, ShapeError, Shapes};
 pub use summary::Summary;
 pub use validate::NetworkError;

@@ -129,14 +129,14 @@ mod tests {
         );
         let summary = Summary::new(&network, &network.shapes(Extent::new(1, 10, 10)).unwrap());
         let expected = "\
-group  kind                   maps  window  dilation  field of view    image  parameters
-in     input                     1                            2,8,8  2,17,17
-  c    conv                1 -> 12   1,3,3     1,1,1                                 108
-a      tanh 1.7159,0.6666       12                            2,6,6  2,15,15          12
-  p    max_filter         12 -> 12   1,2,2     1,1,1
-b      sum                      12                            2,3,3  2,14,14
-  d    conv                12 -> 3   2,3,3     1,2,2                                 648
-out    linear                    3                            1,1,1  1,10,10           3
+group  kind                    maps  window  dilation  field of view    image  parameters
+in     input                      1                            2,8,8  2,17,17
+  c    conv                 1 -> 12   1,3,3     1,1,1                                 108
+a      tanh 1.7159,0.6666        12                            2,6,6  2,15,15          12
+  p    max_filter          12 -> 12   1,2,2     1,1,1
+b      sum                       12                            2,3,3  2,14,14
+  d    conv                 12 -> 3   2,3,3     1,2,2                                 648
+out    linear                     3                            1,1,1  1,10,10           3
 field of view 2,8,8; 48 kernels, 756 weights, 15 biases";
         assert_eq!(summary.to_string(), expected);
     }

@@ -1,29 +1,24 @@
 //! The voxel-wise maximum over several groups of maps.
 
-use super::{Maps, Site, blocks, pass_cost};
+use super::{Maps, Site, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
 
-/// `y` = the maximum of `y` and `x`, the contribution number `index`; the first one overwrites.
-pub fn merge(plan: &mut PlanBuilder, site: &Site, x: Maps, index: u8, y: Maps, winners: Option<Buffer>) {
+/// `y` = the maximum of `y` and `x`, the contribution number `index`; the first one, number 0, overwrites.
+/// `winners` has a byte for each voxel, as those of [`pool`](super::pool::winners).
+pub fn merge(plan: &mut PlanBuilder, site: &Site, x: Maps, index: u8, y: Maps, winners: Buffer) {
     for map in 0..x.count {
         let (read, write) = (plan.rows(x.buffer, map..map + 1), plan.rows(y.buffer, map..map + 1));
-        let winners = winners.map(|winners| plan.rows(winners, map..map + 1));
+        let winners = plan.rows(winners, map..map + 1);
         let kernels = site.kernels;
         let len = x.extent.len();
-        let mut task = plan.task(site.label("maxout"), pass_cost(len)).read(read).write(write);
-        let remember = winners.is_some();
-        if let Some(winners) = winners {
-            task = task.write(winners);
-        }
-        task.run(move |views| {
-            let [x] = views.reads.take();
-            if remember {
-                let [mut y, mut winners] = views.writes.take();
-                let winners: &mut [u8] = bytemuck::cast_slice_mut(winners.row_mut(0));
-                kernels.max_merge(index, x.row(0), y.row_mut(0), Some(&mut winners[..len]));
+        plan.task(site.label("maxout"), pass_cost(len)).read(read).write(write).write(winners).run(move |views| {
+            let ([x], [mut y, mut winners]) = (views.reads.take(), views.writes.take());
+            let winners: &mut [u8] = bytemuck::cast_slice_mut(winners.row_mut(0));
+            if index == 0 {
+                y.row_mut(0).copy_from_slice(x.row(0));
+                winners.fill(0);
             } else {
-                let [mut y] = views.writes.take();
-                kernels.max_merge(index, x.row(0), y.row_mut(0), None);
+                kernels.max_merge(index, x.row(0), y.row_mut(0), &mut winners[..len]);
             }
         });
     }
@@ -39,19 +34,17 @@ pub fn backward(
     dx: Maps,
     accumulate: bool,
 ) {
-    for (rows, _) in blocks(plan, dy.count, dy.extent.len().min(1)) {
-        let read = plan.rows(dy.buffer, rows.clone());
-        let winners = plan.rows(winners, rows.clone());
-        let write = plan.rows(dx.buffer, rows.clone());
+    for map in 0..dy.count {
+        let read = plan.rows(dy.buffer, map..map + 1);
+        let winners = plan.rows(winners, map..map + 1);
+        let write = plan.rows(dx.buffer, map..map + 1);
         let kernels = site.kernels;
         let len = dy.extent.len();
-        plan.task(site.label("maxout_backward"), pass_cost(len * rows.len())).read(read).read(winners).write(write).run(
+        plan.task(site.label("maxout_backward"), pass_cost(len)).read(read).read(winners).write(write).run(
             move |views| {
                 let ([dy, winners], [mut dx]) = (views.reads.take(), views.writes.take());
-                for row in 0..dy.rows() {
-                    let winners: &[u8] = &bytemuck::cast_slice(winners.row(row))[..len];
-                    kernels.max_merge_backward(index, dy.row(row), winners, accumulate, dx.row_mut(row));
-                }
+                let winners: &[u8] = &bytemuck::cast_slice(winners.row(0))[..len];
+                kernels.max_merge_backward(index, winners, dy.row(0), accumulate, dx.row_mut(0));
             },
         );
     }

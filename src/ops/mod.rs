@@ -8,6 +8,7 @@ pub mod dropout;
 pub mod loss;
 pub mod maxout;
 pub mod pool;
+pub mod repeat;
 pub mod transfer;
 pub mod update;
 

@@ -1,6 +1,6 @@
 //! Max filter (dilated sliding window) and max pooling (blocks).
 
-use znn_kernels::pool::Window;
+use znn_kernels::Window;
 
 use super::{Maps, Site, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
@@ -72,10 +72,10 @@ pub fn forward(plan: &mut PlanBuilder, site: &Site, maximum: Maximum, x: Maps, y
         let apply = move |x: &[f32], y: &mut [f32], winners: Option<&mut [u8]>| match maximum {
             Maximum::Filter { size, dilation } => {
                 let window = Window { size: size.to_array(), step: dilation.to_array() };
-                kernels.max_filter_forward(&window, input, x, 0..output.z, y, winners);
+                kernels.max_filter_forward(window, input, x, 0..output.z, y, winners);
             }
             Maximum::Pool { size } => {
-                kernels.max_pool_forward(size.to_array(), input, x, 0..output.z, y, winners);
+                kernels.max_pool_forward(size.to_array(), input, x, y, winners);
             }
         };
         task.run(move |views| {
@@ -114,16 +114,15 @@ pub fn backward(
             .run(move |views| {
                 let ([dy, winners], [mut dx]) = (views.reads.take(), views.writes.take());
                 let winners: &[u8] = &bytemuck::cast_slice(winners.row(0))[..output.len()];
-                let (input, planes) = (input.to_array(), 0..input.z);
                 match maximum {
                     Maximum::Filter { size, dilation } => {
                         let window = Window { size: size.to_array(), step: dilation.to_array() };
                         kernels.max_filter_backward(
-                            &window,
-                            input,
+                            window,
+                            input.to_array(),
                             dy.row(0),
                             winners,
-                            planes,
+                            0..input.z,
                             accumulate,
                             dx.row_mut(0),
                         );
@@ -131,10 +130,9 @@ pub fn backward(
                     Maximum::Pool { size } => {
                         kernels.max_pool_backward(
                             size.to_array(),
-                            input,
+                            input.to_array(),
                             dy.row(0),
                             winners,
-                            planes,
                             accumulate,
                             dx.row_mut(0),
                         );

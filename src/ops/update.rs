@@ -6,7 +6,7 @@ use znn_kernels::Sgd;
 
 use super::{Site, pass_cost};
 use crate::conv::WeightGradient;
-use crate::network::average_blocks;
+use crate::ops::repeat::average_blocks;
 use crate::plan::{Buffer, PlanBuilder};
 use crate::volume::Extent;
 
@@ -88,11 +88,7 @@ pub fn weights(
         }
         let update = move |sgd: &Sgd, row: usize, w: &mut [f32], v: &mut [f32], sum: &[f32]| {
             let g = &sum[row * w.len()..][..w.len()];
-            if sgd.momentum == 0.0 {
-                kernels.sgd(sgd, w, g);
-            } else {
-                kernels.sgd_momentum(sgd, w, v, g);
-            }
+            kernels.sgd(*sgd, w, (sgd.momentum != 0.0).then_some(v), g);
             average_blocks(w, kernel, repeat);
         };
         task.run(move |views| {
@@ -125,7 +121,7 @@ pub fn biases(plan: &mut PlanBuilder, site: &Site, gradient: Buffer, target: Tar
         move |views| {
             let ([settings, g], [mut values, mut momentum]) = (views.reads.take(), views.writes.take());
             let sgd = target.rule.sgd(settings.row(0));
-            kernels.sgd_momentum(&sgd, values.row_mut(0), momentum.row_mut(0), g.row(0));
+            kernels.sgd(sgd, values.row_mut(0), Some(momentum.row_mut(0)), g.row(0));
         },
     );
 }

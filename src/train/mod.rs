@@ -1,5 +1,13 @@
-//! Training: the job, the learning rate, and what a person sees of a run.
+//! Training: the iteration, the run, and what a person sees of it.
 
+mod check;
 pub mod job;
 pub mod report;
 pub mod schedule;
+mod step;
+mod trainer;
+mod validation;
+
+pub use check::{CheckError, Derivative, check, natural_loss};
+pub use step::{Inspection, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
+pub use trainer::{End, FileNames, TrainError, Trainer, notes};

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::network::{EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes, UpdateOverrides};
 use crate::ops::loss::{self, Loss};
+pub use crate::ops::loss::Outcome;
 use crate::ops::update::{self, Rule, Target, settings};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
@@ -45,29 +46,6 @@ pub struct Wanted<'a> {
     pub target: &'a Tensor,
     /// A factor for each voxel's loss and gradient; `None`: one.
     pub weight: Option<&'a Tensor>,
-}
-
-/// What an iteration found, before its update.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// The sum of the loss over all output voxels and maps.
-    pub loss: f64,
-    /// How many of the counted output values lie on the wrong side of one half.
-    pub errors: f64,
-    /// How many output values count: those of positive weight.
-    pub counted: f64,
-}
-
-impl Outcome {
-    /// The loss of a counted value, on average.
-    pub fn mean_loss(&self) -> f64 {
-        self.loss / self.counted.max(1.0)
-    }
-
-    /// The fraction of counted values that are wrong.
-    pub fn pixel_error(&self) -> f64 {
-        self.errors / self.counted.max(1.0)
-    }
 }
 
 /// A network cannot be trained with these sizes.

@@ -116,8 +116,13 @@ impl Kernels {
             }
             if let Some(transfer) = later {
                 let start = (first - planes.start) * height * width;
-                let rows = y.part(0..y.rows(), start..start + count * height * width);
-                let _ = (transfer, rows);
+                for channel in 0..y.rows() {
+                    self.bias_transfer(
+                        transfer,
+                        0.0,
+                        &mut y.row_mut(channel)[start..start + count * height * width],
+                    );
+                }
             }
         }
     }

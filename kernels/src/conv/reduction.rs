@@ -2,6 +2,12 @@
 
 use super::family::MAX_VECTORS;
 use crate::vector::Vector;
+use core::mem::MaybeUninit;
+
+/// Lanes of the widest tier.
+const MAX_LANES: usize = 16;
+/// Accumulators of the largest register tile.
+const MAX_SUMS: usize = 25;
 
 /// The operands of one call: `target[r][n] += sum over planes, lines and positions of gradient[r][..] *
 /// source[n][..]`.
@@ -65,6 +71,7 @@ pub(crate) unsafe fn reduce<V: Vector, const R: usize, const N: usize>(run: &Red
                         for n in 0..N {
                             sum[r][n] = x[n].mul_add(dy, sum[r][n]);
                         }
+                        i = sum[r][N - 1].then(i);
                     }
                     i += V::LANES;
                 }
@@ -82,8 +89,20 @@ pub(crate) unsafe fn reduce<V: Vector, const R: usize, const N: usize>(run: &Red
                 }
             }
         }
+        // Horizontal sums take the lower halves of registers, which exist (without AVX-512VL) for the first 16 only:
+        // summed in place, all accumulators would be squeezed into those throughout the loop. So they go through
+        // memory, by a way that the compiler cannot short-circuit.
+        let mut lanes = [MaybeUninit::<[f32; MAX_LANES]>::uninit(); MAX_SUMS];
+        let lanes = lanes.as_mut_ptr().cast::<f32>();
         for (r, row) in sum.iter().enumerate() {
             for (n, value) in row.iter().enumerate() {
+                value.store(lanes.add((r * N + n) * MAX_LANES));
+            }
+        }
+        let lanes = lanes.add(sum[R - 1][N - 1].then(0));
+        for r in 0..R {
+            for n in 0..N {
+                let value = V::load(lanes.add((r * N + n) * MAX_LANES));
                 *run.target.add(r * run.target_stride + n) += value.reduce_add();
             }
         }

@@ -80,7 +80,7 @@ pub(crate) unsafe fn convolve<V: Vector, const R: usize, const N: usize, const M
                 for y in 0..tile.taps[1] {
                     let mut offset = channel * tile.channel_stride + z * tile.steps[0] + y * tile.steps[1];
                     let [channel_step, z_step, y_step] = tile.weight_steps;
-                    let mut weights = tile.weights.add(channel * channel_step + z * z_step + y * y_step);
+                    let mut weight = channel * channel_step + z * z_step + y * y_step;
                     for _ in 0..tile.taps[2] {
                         let mut x = [V::zero(); N];
                         for v in 0..N {
@@ -88,23 +88,24 @@ pub(crate) unsafe fn convolve<V: Vector, const R: usize, const N: usize, const M
                             x[v] = if MASKED { V::load_masked(from, exist[v]) } else { V::load(from) };
                         }
                         for (r, row) in sum.iter_mut().enumerate() {
-                            let weight = V::splat(*weights.add(r));
+                            let w = V::splat(*tile.weights.add(weight + r));
                             for v in 0..N {
-                                row[v] = x[v].mul_add(weight, row[v]);
+                                row[v] = x[v].mul_add(w, row[v]);
+                                weight = row[v].then(weight);
                             }
                         }
-                        weights = weights.add(R);
+                        weight += R;
                         offset += tile.steps[2];
                     }
                 }
             }
         }
-        for v in 0..N {
+        for (v, vector) in tile.vectors.iter().enumerate().take(N) {
             let mut column = [V::zero(); R];
-            for r in 0..R {
-                column[r] = sum[r][v];
+            for (value, row) in column.iter_mut().zip(&sum) {
+                *value = row[v];
             }
-            store(tile, &tile.vectors[v], column);
+            store(tile, vector, column);
         }
     }
 }
@@ -130,7 +131,7 @@ unsafe fn store<V: Vector, const R: usize>(tile: &Tile, vector: &TileVector, sum
                     floor.max(value).store(to);
                 }
             } else if end > lane {
-                let run = V::span(lane, end);
+                let run = V::between(lane, end);
                 for (r, &value) in sum.iter().enumerate() {
                     let to = start.wrapping_add(r * tile.target_stride);
                     let value = if tile.accumulate { value.add(V::load_masked(to, run)) } else { value };

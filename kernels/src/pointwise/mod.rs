@@ -2,8 +2,10 @@
 
 pub mod add;
 pub mod dropout;
-mod exp;
+mod elementary;
+pub mod loss;
 pub mod maxout;
 pub mod scale;
 pub mod sgd;
+pub mod softmax;
 pub mod transfer;

@@ -1,6 +1,6 @@
 //! Transfer functions: their value, and their derivative expressed by the value.
 
-use super::exp;
+use super::elementary;
 use crate::Kernels;
 use crate::vector::Vector;
 
@@ -66,13 +66,15 @@ pub(crate) unsafe fn apply<V: Vector>(t: Transfer, x: V) -> V {
             Transfer::Linear { scale, shift } => x.mul_add(V::splat(scale), V::splat(shift)),
             // the order of the operands keeps a NaN
             Transfer::RectifyLinear => V::zero().max(x),
-            Transfer::Tanh { amplitude, slope } => exp::tanh(x.mul(V::splat(slope))).mul(V::splat(amplitude)),
+            Transfer::Tanh { amplitude, slope } => {
+                elementary::tanh(x.mul(V::splat(slope))).mul(V::splat(amplitude))
+            }
             Transfer::SoftSign => {
                 // Bounded, because inf / inf is no number. The order of the operands keeps a NaN.
                 let x = V::splat(f32::MAX).min(V::splat(f32::MIN).max(x));
                 x.div(V::splat(1.0).add(x.abs()))
             }
-            Transfer::Logistic | Transfer::ForwardLogistic => exp::logistic(x),
+            Transfer::Logistic | Transfer::ForwardLogistic => elementary::logistic(x),
         }
     }
 }

@@ -111,6 +111,28 @@ pub(crate) unsafe fn forward<V: Vector>(
     y: *mut f32,
     winners: *mut u8,
 ) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if winners.is_null() {
+            sweep::<V, false>(shape, x, planes, y, winners)
+        } else {
+            sweep::<V, true>(shape, x, planes, y, winners)
+        }
+    }
+}
+
+/// [`forward`], which keeps the winners or has none.
+///
+/// # Safety
+/// As [`forward`].
+#[inline(always)]
+unsafe fn sweep<V: Vector, const KEEP: bool>(
+    shape: Shape,
+    x: *const f32,
+    planes: Range<usize>,
+    y: *mut f32,
+    winners: *mut u8,
+) {
     let [_, rows, cols] = shape.output;
     let first = planes.start;
     for z in planes {
@@ -123,13 +145,12 @@ pub(crate) unsafe fn forward<V: Vector>(
                 let mut col = 0;
                 while col < cols {
                     let (x, left, y) = (x.add(col), cols - col, y.add(to + col));
-                    // not an offset of null
-                    let winners = if winners.is_null() { winners } else { winners.add(to + col) };
+                    let winners = if KEEP { winners.add(to + col) } else { winners };
                     col += match left.div_ceil(V::LANES) {
-                        1 => maxima::<V, 1>(shape, x, left, y, winners),
-                        2 => maxima::<V, 2>(shape, x, left, y, winners),
-                        3 => maxima::<V, 3>(shape, x, left, y, winners),
-                        _ => maxima::<V, ABREAST>(shape, x, left.min(ABREAST * V::LANES), y, winners),
+                        1 => maxima::<V, 1, KEEP>(shape, x, left, y, winners),
+                        2 => maxima::<V, 2, KEEP>(shape, x, left, y, winners),
+                        3 => maxima::<V, 3, KEEP>(shape, x, left, y, winners),
+                        _ => maxima::<V, ABREAST, KEEP>(shape, x, left.min(ABREAST * V::LANES), y, winners),
                     };
                 }
             }
@@ -140,10 +161,10 @@ pub(crate) unsafe fn forward<V: Vector>(
 /// The maxima of `cols <= N * LANES` neighbouring windows, the first of which starts at `x`. Returns `cols`.
 ///
 /// # Safety
-/// The tier of `V` is enabled in the caller; `x` is valid for the windows, `y` and (unless null) `winners` for
-/// `cols` voxels; `cols > (N - 1) * LANES`.
+/// The tier of `V` is enabled in the caller; `x` is valid for the windows, `y`, and to `KEEP` them `winners`,
+/// for `cols` voxels; `cols > (N - 1) * LANES`.
 #[inline(always)]
-unsafe fn maxima<V: Vector, const N: usize>(
+unsafe fn maxima<V: Vector, const N: usize, const KEEP: bool>(
     shape: Shape,
     x: *const f32,
     cols: usize,
@@ -154,10 +175,7 @@ unsafe fn maxima<V: Vector, const N: usize>(
     // SAFETY: the caller's contract; all vectors but the last are whole, the last one has its mask.
     unsafe {
         let last = V::first(cols - (N - 1) * V::LANES);
-        let mut best = [V::zero(); N];
-        for (n, best) in best.iter_mut().enumerate() {
-            *best = load::<V, N>(x, n, last);
-        }
+        let mut best = [V::splat(f32::NEG_INFINITY); N];
         let mut winner = [V::Words::splat(0); N];
         let mut offset = V::Words::splat(0);
         let one = V::Words::splat(1);
@@ -165,12 +183,13 @@ unsafe fn maxima<V: Vector, const N: usize>(
             for my in 0..size[1] {
                 let x = x.add(mz * step[0] * shape.input_plane() + my * step[1] * shape.input[2]);
                 for mx in 0..size[2] {
-                    // offset 0 once more is no winner over itself
                     for n in 0..N {
                         let candidate = load::<V, N>(x.add(mx * step[2]), n, last);
                         let wins = candidate.exceeds(best[n]);
                         best[n] = candidate.select(wins, best[n]);
-                        winner[n] = offset.select(wins, winner[n]);
+                        if KEEP {
+                            winner[n] = offset.select(wins, winner[n]);
+                        }
                     }
                     offset = offset.add(one);
                 }
@@ -183,7 +202,7 @@ unsafe fn maxima<V: Vector, const N: usize>(
             } else {
                 best[n].store_masked(y.add(at), last)
             }
-            if !winners.is_null() {
+            if KEEP {
                 winner[n].store_bytes(winners.add(at), cols - at);
             }
         }

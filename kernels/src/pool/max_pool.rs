@@ -98,31 +98,67 @@ pub(crate) unsafe fn forward<V: Vector>(shape: Shape, x: *const f32, y: *mut f32
     for row in 0..planes * rows {
         let block = (row / rows * size[0] * input[1] + row % rows * size[1]) * input[2];
         for col in (0..cols).step_by(V::LANES) {
-            // SAFETY: blocks of existing columns lie within the input; lanes beyond the row are masked.
+            // SAFETY: blocks of existing columns lie within the input; lanes beyond the row are not touched.
             unsafe {
                 let x = x.add(block + col * size[2]);
-                let mask = V::first(cols - col);
-                let mut best = V::load_strided(x, size[2], mask);
-                let mut winner = V::Words::splat(0);
-                let mut offset = V::Words::splat(0);
+                let n = cols - col;
+                let mut maximum = Running::<V>::new();
                 for mz in 0..size[0] {
                     for my in 0..size[1] {
-                        for mx in 0..size[2] {
-                            let x = x.add((mz * input[1] + my) * input[2] + mx);
-                            let candidate = V::load_strided(x, size[2], mask);
-                            let wins = candidate.exceeds(best);
-                            best = candidate.select(wins, best);
-                            winner = offset.select(wins, winner);
-                            offset = offset.add(V::Words::splat(1));
+                        let x = x.add((mz * input[1] + my) * input[2]);
+                        if size[2] == 2 {
+                            // whole vectors taken apart are much faster than strided loads
+                            let second = x.wrapping_add(V::LANES);
+                            let (low, high) = (
+                                V::load_first(x, 2 * n),
+                                V::load_first(second, (2 * n).saturating_sub(V::LANES)),
+                            );
+                            let (even, odd) = low.unzip(high);
+                            maximum.consider(even);
+                            maximum.consider(odd);
+                        } else {
+                            for mx in 0..size[2] {
+                                maximum.consider(V::load_strided(x.add(mx), size[2], V::first(n)));
+                            }
                         }
                     }
                 }
-                best.store_first(y.add(row * cols + col), cols - col);
+                maximum.best.store_first(y.add(row * cols + col), n);
                 if !winners.is_null() {
-                    winner.store_bytes(winners.add(row * cols + col), cols - col);
+                    maximum.winner.store_bytes(winners.add(row * cols + col), n);
                 }
             }
         }
+    }
+}
+
+/// The maxima of `LANES` blocks so far.
+struct Running<V: Vector> {
+    best: V,
+    winner: V::Words,
+    /// The offset of the next candidate in its block.
+    offset: V::Words,
+}
+
+impl<V: Vector> Running<V> {
+    /// # Safety
+    /// As [`Vector::zero`].
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let zero = V::Words::splat(0);
+            Self { best: V::splat(f32::NEG_INFINITY), winner: zero, offset: zero }
+        }
+    }
+
+    #[inline(always)]
+    fn consider(&mut self, candidate: V) {
+        let wins = candidate.exceeds(self.best);
+        self.best = candidate.select(wins, self.best);
+        self.winner = self.offset.select(wins, self.winner);
+        // SAFETY: a value of the type exists, and this is inlined where it does.
+        self.offset = self.offset.add(unsafe { V::Words::splat(1) });
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::network::GroupName;
 
-/// After so many errors the rest is not worth reading.
-const MAX_ERRORS: usize = 50;
+/// After so many remarks of one kind the rest is not worth reading.
+const MAX_REMARKS: usize = 50;
 
 /// One remark about one place of a network file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +86,10 @@ impl Report {
     }
 
     pub fn warning(&mut self, line: usize, group: Option<&GroupName>, message: impl Into<String>) {
-        let warning = self.diagnostic(line, group, message.into());
-        self.warnings.push(warning);
+        if !self.warns_enough() {
+            let warning = self.diagnostic(line, group, message.into());
+            self.warnings.push(warning);
+        }
     }
 
     fn diagnostic(&self, line: usize, group: Option<&GroupName>, message: String) -> Diagnostic {
@@ -100,7 +102,12 @@ impl Report {
 
     /// Whether further errors are dropped, so that there is no use in searching for them.
     pub fn is_full(&self) -> bool {
-        self.errors.len() >= MAX_ERRORS
+        self.errors.len() >= MAX_REMARKS
+    }
+
+    /// Whether further warnings are dropped.
+    pub fn warns_enough(&self) -> bool {
+        self.warnings.len() >= MAX_REMARKS
     }
 
     /// The warnings, or else the errors, in the order of the file.

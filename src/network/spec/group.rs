@@ -160,6 +160,9 @@ impl<'a> GroupReader<'a> {
             }
         }
         for entry in unknown.iter().filter(|entry| !explained.contains(&entry.line)) {
+            if self.report.warns_enough() {
+                break;
+            }
             let message = self.about_unknown(&entry.key, what);
             self.report.warning(entry.line, Some(&group.name), message);
         }

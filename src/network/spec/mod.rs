@@ -62,7 +62,7 @@
 //! | `msra` | | normal, sigma = sqrt(2 / fan in); not for biases |
 //!
 //! Keys that mean nothing for their group are kept, written again and reported as warnings. Everything that can be
-//! wrong is reported with file, line and group, as much of it at once as makes sense.
+//! wrong is reported with file, line and group, up to fifty errors at once.
 
 mod diagnostic;
 mod document;
@@ -82,8 +82,8 @@ use document::Document;
 use super::{GroupKind, GroupName, Network};
 use crate::network::graph::NodeId;
 
-/// The longest file that is read, in bytes: more than a thousand times what a network of a hundred layers needs.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+/// The longest file that is read, in bytes: hundreds of times what the networks of this field need.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A network and what its file gave reason to remark.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,6 +138,9 @@ fn network(text: &[u8], report: &mut diagnostic::Report) -> Option<Network> {
         Ok(network) => Some(network),
         Err(errors) => {
             for error in errors {
+                if report.is_full() {
+                    break;
+                }
                 let line = error.group.as_ref().map_or(0, |group| document.line_of(group));
                 report.error(line, error.group.as_ref(), error.message);
             }

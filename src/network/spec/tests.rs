@@ -375,6 +375,10 @@ fn errors_are_collected() {
     assert_eq!(lines, ["a.znn:6", "a.znn:13", "a.znn:14"]);
     assert_eq!(parse(&text, "a.znn").unwrap_err().to_string().lines().count(), 3);
     assert_eq!(errors(&"x y\n".repeat(10_000)).len(), 50, "but not without end");
+    let unknown: String = (0..10_000).map(|i| format!("key{i} 1\n")).collect();
+    let parsed = ok(&with("size 2", &format!("size 2\n{unknown}")));
+    assert_eq!(parsed.warnings.len(), 50);
+    assert_eq!(parsed.network.nodes()[1].extra.len(), 10_000);
 }
 
 #[test]

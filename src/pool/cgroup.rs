@@ -1,0 +1,59 @@
+//! The share of processor time that a container grants: cgroup quotas of version 1 and 2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The number of processors' worth of time the process may use, or `None` where no quota is set or none can be read.
+///
+/// `root` is `/` (another folder in tests). A quota of an enclosing group binds too, so the smallest on the way from
+/// the process's group to the top of the mounted tree counts.
+pub(super) fn cpu_quota(root: &Path) -> Option<f64> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mount = root.join("sys/fs/cgroup");
+    let mut smallest: Option<f64> = None;
+    for line in groups.lines() {
+        // "hierarchy:controllers:path"; version 2 has the hierarchy 0 and no controllers.
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let (tops, read): (&[&str], fn(&Path) -> Option<f64>) = if controllers.is_empty() {
+            (&["", "unified"], quota_v2)
+        } else if controllers.split(',').any(|controller| controller == "cpu") {
+            (&["cpu", "cpu,cpuacct"], quota_v1)
+        } else {
+            continue;
+        };
+        for top in tops {
+            for group in ancestors(path) {
+                if let Some(quota) = read(&mount.join(top).join(group)) {
+                    smallest = Some(smallest.map_or(quota, |least| least.min(quota)));
+                }
+            }
+        }
+    }
+    smallest
+}
+
+/// The group `path` and those that enclose it, relative to the mount. In a container the mount often begins at the
+/// process's own group although `path` is the host's: folders that are not there are skipped by the reader.
+fn ancestors(path: &str) -> Vec<PathBuf> {
+    Path::new(path.trim_start_matches('/')).ancestors().map(Path::to_path_buf).collect()
+}
+
+/// `cpu.max` is "quota period" in microseconds, the quota "max" where there is none.
+fn quota_v2(group: &Path) -> Option<f64> {
+    let text = fs::read_to_string(group.join("cpu.max")).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    share(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)
+}
+
+/// A quota of -1 means none.
+fn quota_v1(group: &Path) -> Option<f64> {
+    let read = |name| fs::read_to_string(group.join(name)).ok()?.trim().parse().ok();
+    share(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
+}
+
+fn share(quota_us: f64, period_us: f64) -> Option<f64> {
+    (quota_us > 0.0 && period_us > 0.0).then(|| quota_us / period_us)
+}

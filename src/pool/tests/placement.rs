@@ -1,0 +1,161 @@
+//! Topologies of other machines, quotas, and where workers really run.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::cgroup::cpu_quota;
+use super::super::topology::steal_order;
+use super::*;
+
+fn write(root: &Path, file: &str, text: &str) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Two nodes of two L3 clusters of two cores of two threads; siblings are numbered 8 apart.
+fn server() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for cpu in 0..16 {
+        let (core, cluster) = (cpu % 8, cpu % 8 / 2);
+        let dir = format!("cpu/cpu{cpu}");
+        write(
+            root.path(),
+            &format!("{dir}/topology/thread_siblings_list"),
+            &format!("{core},{}\n", core + 8),
+        );
+        write(root.path(), &format!("{dir}/cache/index0/level"), "1\n");
+        write(root.path(), &format!("{dir}/cache/index0/shared_cpu_list"), &format!("{core},{}\n", core + 8));
+        write(root.path(), &format!("{dir}/cache/index3/level"), "3\n");
+        let first = 2 * cluster;
+        let shared = format!("{first}-{},{}-{}\n", first + 1, first + 8, first + 9);
+        write(root.path(), &format!("{dir}/cache/index3/shared_cpu_list"), &shared);
+    }
+    write(root.path(), "node/node0/cpulist", "0-3,8-11\n");
+    write(root.path(), "node/node1/cpulist", "4-7,12-15\n");
+    root
+}
+
+#[cfg(not(miri))]
+#[test]
+fn cores_before_siblings_neighbours_together() {
+    let root = server();
+    let allowed: Vec<usize> = (0..16).collect();
+    let topology = Topology::read(root.path(), &allowed);
+    assert_eq!(topology.physical_cores(), 8);
+    assert_eq!(topology.cpus()[13], Cpu { id: 13, core: 5, cluster: 4, node: 1 });
+    let placement: Vec<usize> = topology.placement().iter().map(|cpu| cpu.id).collect();
+    assert_eq!(placement, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+
+    // Only part of the machine, not in order.
+    let some = Topology::read(root.path(), &[15, 9, 1, 7, 4]);
+    assert_eq!(some.physical_cores(), 3);
+    let placement: Vec<usize> = some.placement().iter().map(|cpu| cpu.id).collect();
+    assert_eq!(placement, [1, 4, 7, 9, 15]);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn thieves_go_to_their_neighbours_first() {
+    let root = server();
+    let topology = Topology::read(root.path(), &[0, 2, 8, 5, 1, 13]);
+    let places: Vec<Option<Cpu>> = topology.cpus().iter().copied().map(Some).collect();
+    let distances: Vec<_> =
+        (1..6).map(|other| topology.cpus()[0].distance(&topology.cpus()[other])).collect();
+    assert_eq!(
+        distances,
+        [Distance::Node, Distance::Core, Distance::Machine, Distance::Cluster, Distance::Machine]
+    );
+    let order = steal_order(&places);
+    assert_eq!(*order[0], [2, 4, 1, 3, 5]);
+    assert_eq!(*order[3], [5, 4, 0, 1, 2]);
+    // Without places, in turn.
+    assert_eq!(*steal_order(&[None; 4])[2], [3, 0, 1]);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_machine_that_tells_nothing_is_flat() {
+    let root = tempfile::tempdir().unwrap();
+    let topology = Topology::read(root.path(), &[3, 5]);
+    let flat = |id| Cpu { id, core: id, cluster: 0, node: 0 };
+    assert_eq!(topology.cpus(), [flat(3), flat(5)]);
+    assert_eq!(topology.physical_cores(), 2);
+    // Damaged files count as missing ones.
+    write(root.path(), "cpu/cpu3/topology/thread_siblings_list", "3-x");
+    write(root.path(), "node/node7/cpulist", "zero");
+    assert_eq!(Topology::read(root.path(), &[3, 5]), topology);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn quotas() {
+    let root = tempfile::tempdir().unwrap();
+    let quota = || cpu_quota(root.path());
+    assert_eq!(quota(), None);
+    // Version 2: the enclosing group binds.
+    write(root.path(), "proc/self/cgroup", "0::/a/b\n");
+    write(root.path(), "sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+    assert_eq!(quota(), None);
+    write(root.path(), "sys/fs/cgroup/a/cpu.max", "250000 100000\n");
+    assert_eq!(quota(), Some(2.5));
+    write(root.path(), "sys/fs/cgroup/a/b/cpu.max", "50000 100000\n");
+    assert_eq!(quota(), Some(0.5));
+    // Version 1, mounted at the container's own group: the host's path leads nowhere.
+    write(root.path(), "proc/self/cgroup", "4:memory:/x\n3:cpu,cpuacct:/docker/123\n");
+    assert_eq!(quota(), None);
+    write(root.path(), "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+    write(root.path(), "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+    assert_eq!(quota(), None);
+    write(root.path(), "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "400000\n");
+    assert_eq!(quota(), Some(4.0));
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn workers_run_where_they_were_asked_to() {
+    use std::sync::Mutex;
+
+    let mut cores = allowed_cpus().unwrap();
+    cores.reverse();
+    // Twice as many workers as cores: they begin again at the first.
+    let threads = 2 * cores.len();
+    let options = PoolOptions { threads: Some(threads), cores: Some(cores.clone()), pin: true };
+    let pool = Pool::new(options).unwrap();
+    let places: Vec<usize> = pool.cpus().iter().map(|cpu| cpu.unwrap().id).collect();
+    assert_eq!(places, [&cores[..], &cores[..]].concat());
+
+    let barrier = std::sync::Barrier::new(threads);
+    let seen = Arc::new(Mutex::new(vec![vec![]; threads]));
+    let log = Arc::clone(&seen);
+    let mut executor = executor(&pool, independent(threads), move |_, worker| {
+        barrier.wait();
+        log.lock().unwrap()[worker.index()] = allowed_cpus().unwrap();
+    });
+    executor.step().unwrap();
+    for (place, seen) in places.iter().zip(&*seen.lock().unwrap()) {
+        assert_eq!(seen, &[*place]);
+    }
+    // The caller's own mask is as it was.
+    let mut allowed = allowed_cpus().unwrap();
+    allowed.reverse();
+    assert_eq!(allowed, cores);
+}
+
+#[test]
+fn options_that_cannot_be_met() {
+    let new = |threads, cores| Pool::new(PoolOptions { threads, cores, pin: true }).err().unwrap();
+    assert!(matches!(new(Some(0), None), PoolError::NoThread));
+    assert!(matches!(new(None, Some(vec![])), PoolError::NoCore));
+    let error = new(None, Some(vec![60_000]));
+    assert!(matches!(error, PoolError::CoreNotAllowed { core: 60_000, .. }));
+    assert!(error.to_string().starts_with("core 60000 is not among those this process may run on: ["));
+}
+
+#[test]
+fn the_default_is_within_the_limits() {
+    let pool = Pool::new(PoolOptions::default()).unwrap();
+    let allowed = allowed_cpus().unwrap();
+    assert!((1..=allowed.len()).contains(&pool.threads()));
+    assert!(pool.cpus().iter().all(|cpu| allowed.contains(&cpu.unwrap().id)));
+}
