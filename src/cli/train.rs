@@ -72,7 +72,12 @@ pub struct TrainArgs {
     /// The output patch of one iteration, in voxels.
     #[arg(long, value_name = "Z,Y,X", help_heading = "Data")]
     output_size: Option<Extent>,
-    /// What the network learns from the labels: boundary has 2 channels, affinity 3, raw takes them as they are.
+    /// How the values of images are normalised: to mean 0 and standard deviation 1 in each section (standard2d) or
+    /// in the whole volume (standard3d), to -1..1, or not at all.
+    #[arg(long, value_name = "MODE", value_parser = ["standard2d", "standard3d", "symmetric_rescale", "none"],
+        help_heading = "Data")]
+    preprocess: Option<String>,
+    /// What the network learns from the labels: boundary for 1 or 2 output maps, affinity for 3, raw for 1.
     #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "raw"], help_heading = "Data")]
     target: Option<String>,
     /// Weigh the two classes by their frequency in the whole volume or in each patch.

@@ -12,6 +12,8 @@ use toml::{Table, Value};
 use znn_kernels::Isa;
 
 use super::schedule::{Schedule, ScheduleKind};
+use crate::conv::{Choice, Method};
+use crate::data::{self, Preprocess, Rebalance};
 use crate::volume::Extent;
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
@@ -37,10 +39,14 @@ pub struct Job {
 
     /// The output patch of one iteration, in voxels.
     pub output_size: Extent,
+    /// How the values of images are normalised.
+    #[serde(with = "as_text")]
+    pub preprocess: Preprocess,
     /// What the network learns from the labels.
     pub target: Target,
-    /// Weights of the two classes in the gradient.
-    pub rebalance: Rebalance,
+    /// Over which voxels the classes are counted whose weights in the gradient are made equal; `none` leaves them.
+    #[serde(with = "none_or_rebalance")]
+    pub rebalance: Option<Rebalance>,
     /// Random flips along z, y and x and exchange of x and y.
     pub augment: bool,
     /// Mirror the images at their border, so that every voxel of the labels is used.
@@ -99,8 +105,9 @@ impl Default for Job {
             val_labels: None,
             out: PathBuf::from("out"),
             output_size: Extent::new(1, 100, 100),
+            preprocess: Preprocess::default(),
             target: Target::Boundary,
-            rebalance: Rebalance::None,
+            rebalance: None,
             augment: true,
             mirror: false,
             loss: LossKind::Auto,
@@ -129,24 +136,43 @@ impl Default for Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// Two channels: inside a cell (label > 0), and its complement.
+    /// Inside a cell (label > 0) or not, as one channel or, with the complement, as two.
     Boundary,
     /// Three channels: whether a voxel and its predecessor along x, y, z have the same label.
     Affinity,
-    /// The labels as they are.
+    /// One channel: the labels as they are.
     Raw,
 }
 
-/// Weights of the two classes in the gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rebalance {
-    /// All voxels weigh the same.
-    None,
-    /// By the class frequencies of the whole volume.
-    Global,
-    /// By the class frequencies of the patch.
-    Patch,
+impl Target {
+    /// The target of a network with `channels` output maps, or `None` where it cannot have so many.
+    pub fn with_channels(self, channels: usize) -> Option<data::Target> {
+        match (self, channels) {
+            (Target::Boundary, 1 | 2) => Some(data::Target::Boundary { channels }),
+            (Target::Affinity, 3) => Some(data::Target::Affinity),
+            (Target::Raw, 1) => Some(data::Target::Raw),
+            _ => None,
+        }
+    }
+
+    /// The numbers of output maps that a network for this target may have, in words.
+    pub fn expected_channels(self) -> &'static str {
+        match self {
+            Target::Boundary => "1 or 2",
+            Target::Affinity => "3",
+            Target::Raw => "1",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Target::Boundary => "boundary",
+            Target::Affinity => "affinity",
+            Target::Raw => "raw",
+        })
+    }
 }
 
 /// The loss as asked for; see [`Job::loss`] for the choice behind `auto`.
@@ -177,6 +203,18 @@ impl LossKind {
     }
 }
 
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LossKind::Auto => "auto",
+            LossKind::Square => "square",
+            LossKind::SquareSquare => "square-square",
+            LossKind::BinomialCrossEntropy => "binomial-cross-entropy",
+            LossKind::Softmax => "softmax",
+        })
+    }
+}
+
 /// How convolutions are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,6 +225,17 @@ pub enum Algorithm {
     Direct,
     /// Products of spectra.
     Fft,
+}
+
+impl Algorithm {
+    /// The choice for all layers.
+    pub fn choice(self) -> Choice {
+        match self {
+            Algorithm::Auto => Choice::Measure,
+            Algorithm::Direct => Choice::Fixed(Method::Direct),
+            Algorithm::Fft => Choice::Fixed(Method::Fft),
+        }
+    }
 }
 
 /// The instruction-set tier as asked for.
@@ -471,6 +520,54 @@ impl Job {
             need(&self.val_images, "val-images", "the validation labels need images (TIFF)")?;
         }
         Ok(())
+    }
+}
+
+/// A value with a text of its own, as that text.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Result<T, D::Error> {
+        String::deserialize(text)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// `none`, `global` or `patch`.
+mod none_or_rebalance {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Rebalance;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Name {
+        None,
+        Global,
+        Patch,
+    }
+
+    pub fn serialize<S: Serializer>(value: &Option<Rebalance>, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = match value {
+            None => Name::None,
+            Some(Rebalance::Global) => Name::Global,
+            Some(Rebalance::Patch) => Name::Patch,
+        };
+        name.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(name: D) -> Result<Option<Rebalance>, D::Error> {
+        Ok(match Name::deserialize(name)? {
+            Name::None => None,
+            Name::Global => Some(Rebalance::Global),
+            Name::Patch => Some(Rebalance::Patch),
+        })
     }
 }
 

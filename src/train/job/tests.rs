@@ -19,7 +19,9 @@ fn a_job_survives_its_file() {
         labels: Some("/data/b.tif".into()),
         out: "/runs/a".into(),
         output_size: Extent::new(2, 30, 40),
+        preprocess: Preprocess::SymmetricRescale,
         target: Target::Affinity,
+        rebalance: Some(Rebalance::Patch),
         loss: LossKind::SquareSquare,
         eta: 0.003,
         schedule: ScheduleKind::Cosine,
@@ -95,6 +97,8 @@ fn errors_of_a_file_name_the_line_and_what_was_expected() {
             "line 1: `output-size = [1, 2]`: invalid length 2, expected an array of length 3",
         ),
         ("target = 'edges'\n", "unknown variant `edges`, expected one of `boundary`, `affinity`, `raw`"),
+        ("preprocess = 'none '\n", "line 1: `preprocess = 'none '`: unknown normalisation `none `, expected standard2d"),
+        ("rebalance = 'all'\n", "unknown variant `all`, expected one of `none`, `global`, `patch`"),
         ("iterations = -5\n", "line 1: `iterations = -5`: invalid value: integer `-5`, expected u64"),
         ("demo = maybe\n", "line 1: `demo = maybe`: "),
         ("seed = 1\nseed = 2\n", "line 2: `seed = 2`: duplicate key"),
@@ -175,4 +179,36 @@ fn auto_loss_follows_the_target() {
     assert_eq!(LossKind::Auto.resolve(Target::Affinity), LossKind::BinomialCrossEntropy);
     assert_eq!(LossKind::Auto.resolve(Target::Raw), LossKind::Square);
     assert_eq!(LossKind::Square.resolve(Target::Affinity), LossKind::Square);
+}
+
+#[test]
+fn targets_accept_their_numbers_of_output_maps() {
+    for channels in 0..5 {
+        assert_eq!(Target::Boundary.with_channels(channels).is_some(), channels == 1 || channels == 2);
+        assert_eq!(Target::Affinity.with_channels(channels).is_some(), channels == 3);
+        assert_eq!(Target::Raw.with_channels(channels).is_some(), channels == 1);
+    }
+    for target in [Target::Boundary, Target::Affinity, Target::Raw] {
+        let channels = (1..4).rev().find(|channels| target.with_channels(*channels).is_some()).unwrap();
+        assert_eq!(target.with_channels(channels).unwrap().channels(), channels);
+        assert!(target.expected_channels().contains(&channels.to_string()));
+    }
+}
+
+#[test]
+fn names_are_those_of_the_file() {
+    let name = |key: &str, job: Job| job.to_table()[key].as_str().unwrap().to_owned();
+    for target in [Target::Boundary, Target::Affinity, Target::Raw] {
+        assert_eq!(name("target", Job { target, ..Job::default() }), target.to_string());
+    }
+    for loss in [
+        LossKind::Auto,
+        LossKind::Square,
+        LossKind::SquareSquare,
+        LossKind::BinomialCrossEntropy,
+        LossKind::Softmax,
+    ] {
+        assert_eq!(name("loss", Job { loss, ..Job::default() }), loss.to_string());
+    }
+    assert_eq!(Algorithm::Fft.choice(), Choice::Fixed(Method::Fft));
 }
