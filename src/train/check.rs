@@ -54,7 +54,7 @@ pub enum CheckError {
 /// logistic function unchanged, because only there both together are a true gradient; else the square.
 pub fn natural_loss(network: &Network) -> Loss {
     let passes = |node: NodeId| network[node].kind == NodeKind::Transfer(Transfer::ForwardLogistic);
-    if network.outputs().any(passes) { Loss::BinomialCrossEntropy } else { Loss::Square }
+    if network.outputs().any(passes) { Loss::BINOMIAL_CROSS_ENTROPY } else { Loss::SQUARE }
 }
 
 /// Compares, for each group of parameters, the derivative of the loss along random directions by the backward pass
@@ -128,7 +128,7 @@ pub fn check(
 }
 
 /// The parameters of all groups: convolutions, then transfer nodes.
-fn groups<'a>(network: &Network, parameters: &'a mut Parameters) -> Vec<(String, &'a mut Parameter)> {
+fn groups<'a>(network: &'a Network, parameters: &'a mut Parameters) -> Vec<(String, &'a mut Parameter)> {
     parameters.groups_mut(network).map(|(group, parameter)| (group.to_string(), parameter)).collect()
 }
 
