@@ -158,10 +158,9 @@ impl WholeImage {
                     let cols = weights.cols();
                     for start in (0..cols).step_by(2 * RUN) {
                         let cols = start..cols.min(start + 2 * RUN);
-                        let part = |rows: &Rows<'_>| rows.part(0..rows.rows(), cols.clone());
                         let mut out = out.part(0..out.rows(), cols.clone());
                         kernels.spectral_multiply(
-                            conjugate, part(&weights), strides, part(&v), false, &mut out,
+                            conjugate, columns(weights, &cols), strides, columns(v, &cols), false, &mut out,
                         );
                     }
                 });
@@ -203,7 +202,7 @@ impl Algorithm for WholeImage {
     }
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
-        let Problem { c_in, c_out, input, .. } = self.layer.problem;
+        let Problem { c_in, input, .. } = self.layer.problem;
         let weights = self.transform_weights(plan);
         let spectra = self.gradient_spectra(plan, dy);
         let sums = plan.transient(c_in, self.row());
@@ -283,6 +282,11 @@ impl WholeImage {
         self.dy = Some(spectra);
         spectra
     }
+}
+
+/// These columns of all rows.
+fn columns<'a>(rows: Rows<'a>, cols: &Range<usize>) -> Rows<'a> {
+    rows.part(0..rows.rows(), cols.clone())
 }
 
 fn complex_mut(row: &mut [f32]) -> &mut [Complex32] {

@@ -18,7 +18,8 @@ pub struct Orientation {
 
 impl Orientation {
     /// Flips along z, y, x (bits 0 to 2 of `index`) and transposition (bit 3).
-    pub fn from_index(index: usize) -> Self {
+    #[cfg(test)]
+    pub(super) fn from_index(index: usize) -> Self {
         let bit = |b: usize| index >> b & 1 == 1;
         Self { flip: [bit(0), bit(1), bit(2)], transpose: bit(3) }
     }
@@ -33,7 +34,7 @@ impl Orientation {
     }
 
     /// The extent in the volume of a patch of extent `extent`.
-    pub fn source_extent(self, extent: Extent) -> Extent {
+    pub(super) fn source_extent(self, extent: Extent) -> Extent {
         let axes = extent.to_array();
         Extent::from([0, 1, 2].map(|axis| axes[self.source_axis(axis)]))
     }

@@ -375,3 +375,6 @@ fn global_weights(volume: &TrainingVolume, target: Target) -> Vec<ClassWeights> 
     };
     counts.into_iter().map(weights).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,9 @@ mod tests {
     fn affinities_by_their_definition() {
         let size = Extent::new(3, 4, 5);
         let whole = size + Extent::ONE;
-        let labels = Tensor::from_fn(1, whole, |i| (i * 2654435761 >> 7 & 1) as f32 * (1 + i / 40) as f32);
-        let mask = Tensor::from_fn(1, whole, |i| (i * 40503 >> 5 & 1) as f32);
+        let labels =
+            Tensor::from_fn(1, whole, |i| (((i * 2654435761) >> 7) & 1) as f32 * (1 + i / 40) as f32);
+        let mask = Tensor::from_fn(1, whole, |i| (((i * 40503) >> 5) & 1) as f32);
         let (mut target, mut valid) = (Tensor::zeros(3, size), Tensor::zeros(3, size));
         Target::Affinity.compute(&labels, &mut target);
         Target::Affinity.mask(&mask, &mut valid);

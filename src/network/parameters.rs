@@ -3,7 +3,8 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{EdgeId, EdgeOp, GroupKind, Network, NodeId, average_blocks};
+use super::{EdgeId, EdgeOp, GroupKind, GroupName, Network, NodeId};
+use crate::ops::repeat::average_blocks;
 
 /// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or the
 /// biases of one transfer node (`[map]`), with the momentum of each value.
@@ -82,6 +83,20 @@ impl Parameters {
             }
         }
         parameters
+    }
+
+    /// All groups of parameters: the convolutions, then the transfer nodes, in the order of the file.
+    pub fn groups_mut<'a>(
+        &'a mut self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (GroupName, &'a mut Parameter)> + 'a {
+        let edges = self.edges.iter_mut().zip(network.edges()).filter_map(|(parameter, edge)| {
+            Some((GroupName { kind: GroupKind::Edges, name: edge.name.clone() }, parameter.as_mut()?))
+        });
+        let nodes = self.nodes.iter_mut().zip(network.nodes()).filter_map(|(parameter, node)| {
+            Some((GroupName { kind: GroupKind::Nodes, name: node.name.clone() }, parameter.as_mut()?))
+        });
+        edges.chain(nodes)
     }
 
     /// The weights of a convolution; `None` for other edges.

@@ -1,20 +1,187 @@
-//! Losses.
-use super::{Maps, Site};
+//! Losses: error and gradient of predictions, and how many of them are wrong.
+
+use znn_kernels::{Kernels, Rows, RowsMut};
+
+use super::{Maps, Site, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
 use crate::volume::{Extent, Tensor};
-use znn_kernels::Kernels;
+
+/// What training minimises.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Loss { Square, SquareSquare{margin:f32}, BinomialCrossEntropy, Softmax }
-pub const STATS: usize = 4;
-pub fn blocks(_e: Extent) -> usize { 1 }
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome { pub loss: f64, pub errors: f64, pub counted: f64 }
-impl Outcome { pub fn add(&mut self, _o: &Outcome) {}
-    /// The loss of a counted value, on average.
-    pub fn mean_loss(&self) -> f64 { self.loss / self.counted.max(1.0) }
-    /// The fraction of counted values that are wrong.
-    pub fn pixel_error(&self) -> f64 { self.errors / self.counted.max(1.0) }
+pub enum Loss {
+    /// A loss that judges each value by itself.
+    Values(znn_kernels::Loss),
+    /// The cross entropy of the softmax over the maps of each voxel.
+    Softmax,
 }
-pub fn total(_s: &[f32]) -> Outcome { todo!() }
-pub fn loss(_p: &mut PlanBuilder, _s: &Site, _l: Loss, _v: Maps, _t: Buffer, _w: Buffer, _g: Buffer, _pr: Buffer) -> usize { 0 }
-pub fn of_tensors(_k: Kernels, _l: Loss, _p: &Tensor, _t: &Tensor, _w: Option<&Tensor>) -> (Outcome, Tensor) { todo!() }
+
+impl Loss {
+    /// `(p - t)^2`.
+    pub const SQUARE: Loss = Loss::Values(znn_kernels::Loss::Square);
+    /// `(p - t)^2` where the difference exceeds 0.2.
+    pub const SQUARE_SQUARE: Loss = Loss::Values(znn_kernels::Loss::SquareSquare { margin: 0.2 });
+    /// `-t ln p - (1 - t) ln(1 - p)`.
+    pub const BINOMIAL_CROSS_ENTROPY: Loss = Loss::Values(znn_kernels::Loss::BinomialCrossEntropy);
+}
+
+/// What a loss found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The weighted sum of the loss over all values.
+    pub loss: f64,
+    /// How many of the counted values lie on the wrong side of one half.
+    pub errors: f64,
+    /// How many values count: those of positive weight.
+    pub counted: f64,
+}
+
+impl Outcome {
+    /// The loss of a counted value, on average.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.counted.max(1.0)
+    }
+
+    /// The fraction of counted values that are wrong.
+    pub fn pixel_error(&self) -> f64 {
+        self.errors / self.counted.max(1.0)
+    }
+
+    /// Adds what was found on other values.
+    pub fn add(&mut self, other: &Outcome) {
+        self.loss += other.loss;
+        self.errors += other.errors;
+        self.counted += other.counted;
+    }
+
+    /// As floats, which hold the counts of a block exactly and the loss to twice their precision.
+    fn to_stats(self) -> [f32; STATS] {
+        let high = self.loss as f32;
+        [high, (self.loss - f64::from(high)) as f32, self.errors as f32, self.counted as f32]
+    }
+
+    fn from_stats(stats: &[f32]) -> Self {
+        let [high, low, errors, counted] = [0, 1, 2, 3].map(|i| f64::from(stats[i]));
+        Self { loss: high + low, errors, counted }
+    }
+}
+
+/// Floats that one block of voxels reports.
+const STATS: usize = 4;
+/// Voxels of a block: a task of some tens of microseconds, whose counts are exact in f32.
+const BLOCK: usize = 8192;
+
+/// The buffers of the loss of one output node; `target` and `weight` have the shape of its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// What the values should be.
+    pub target: Buffer,
+    /// The factor of each value's loss and gradient.
+    pub weight: Buffer,
+    /// Gets the gradient by the values.
+    pub gradient: Buffer,
+    /// Gets the values; for the softmax loss, their softmax.
+    pub prediction: Buffer,
+    /// Gets what was found: [`stats_len`] floats.
+    pub stats: Buffer,
+}
+
+/// The number of floats that the loss of maps of `extent` reports.
+pub fn stats_len(extent: Extent) -> usize {
+    extent.len().div_ceil(BLOCK) * STATS
+}
+
+/// The sum of what the blocks report.
+pub fn total(stats: &[f32]) -> Outcome {
+    let mut total = Outcome::default();
+    stats.chunks_exact(STATS).for_each(|block| total.add(&Outcome::from_stats(block)));
+    total
+}
+
+/// Adds the tasks of a loss of `values`.
+pub fn loss(plan: &mut PlanBuilder, site: &Site, loss: Loss, values: Maps, operands: Operands) {
+    let len = values.extent.len();
+    for (block, start) in (0..len).step_by(BLOCK).enumerate() {
+        let cols = start..len.min(start + BLOCK);
+        let part = |plan: &PlanBuilder, buffer| plan.region(buffer, 0..values.count, cols.clone());
+        let Operands { target, weight, gradient, prediction, stats } = operands;
+        let (x, target, weight) = (part(plan, values.buffer), part(plan, target), part(plan, weight));
+        let (gradient, prediction) = (part(plan, gradient), part(plan, prediction));
+        let stats = plan.region(stats, 0..1, block * STATS..(block + 1) * STATS);
+        let kernels = site.kernels;
+        plan.task(site.label("loss"), 20.0 * pass_cost(values.count * cols.len()))
+            .read(x)
+            .read(target)
+            .read(weight)
+            .write(gradient)
+            .write(prediction)
+            .write(stats)
+            .run(move |views| {
+                let [x, target, weight] = views.reads.take();
+                let [gradient, prediction, mut stats] = views.writes.take();
+                let found = evaluate(kernels, loss, x, target, Some(weight), gradient, prediction);
+                stats.row_mut(0).copy_from_slice(&found.to_stats());
+            });
+    }
+}
+
+/// The loss of whole tensors, and the prediction: the values, or their softmax.
+pub fn of_tensors(
+    kernels: Kernels,
+    loss: Loss,
+    values: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+) -> (Outcome, Tensor) {
+    let len = values.extent().len();
+    let mut gradient = Tensor::zeros(values.channels(), values.extent());
+    let mut prediction = gradient.clone();
+    let found = evaluate(
+        kernels,
+        loss,
+        Rows::new(values.data(), len),
+        Rows::new(target.data(), len),
+        weight.map(|weight| Rows::new(weight.data(), len)),
+        RowsMut::new(gradient.data_mut(), len),
+        RowsMut::new(prediction.data_mut(), len),
+    );
+    (found, prediction)
+}
+
+fn evaluate(
+    kernels: Kernels,
+    loss: Loss,
+    x: Rows<'_>,
+    target: Rows<'_>,
+    weight: Option<Rows<'_>>,
+    mut gradient: RowsMut<'_>,
+    mut prediction: RowsMut<'_>,
+) -> Outcome {
+    let mut found = Outcome::default();
+    for row in 0..x.rows() {
+        prediction.row_mut(row).copy_from_slice(x.row(row));
+    }
+    match loss {
+        Loss::Softmax => {
+            found.loss = kernels.softmax_loss(x, target, weight, &mut gradient);
+            kernels.softmax(&mut prediction);
+        }
+        Loss::Values(loss) => {
+            for row in 0..x.rows() {
+                let weight = weight.map(|weight| weight.row(row));
+                found.loss += kernels.loss(loss, x.row(row), target.row(row), weight, gradient.row_mut(row));
+            }
+        }
+    }
+    for row in 0..x.rows() {
+        let values = prediction.row(row).iter().zip(target.row(row)).enumerate();
+        let (mut errors, mut counted) = (0u64, 0u64);
+        for (i, (p, t)) in values {
+            let counts = weight.is_none_or(|weight| weight.row(row)[i] > 0.0);
+            counted += u64::from(counts);
+            errors += u64::from(counts && (*p > 0.5) != (*t > 0.5));
+        }
+        found.errors += errors as f64;
+        found.counted += counted as f64;
+    }
+    found
+}

@@ -1,7 +1,5 @@
 //! The update of parameters by their gradients.
 
-use std::ops::Range;
-
 use znn_kernels::Sgd;
 
 use super::{Site, pass_cost};

@@ -65,7 +65,7 @@ fn lives(builder: &PlanBuilder) -> Vec<Life> {
     for (t, TaskInfo { reads, writes, .. }) in builder.tasks.iter().enumerate() {
         for region in reads.iter().chain(writes) {
             if let Some(life) = &mut lives[region.buffer.0] {
-                if life.is_empty() {
+                if life.start == life.end {
                     *life = t..t + 1;
                 }
                 life.end = life.end.max(t + 1);

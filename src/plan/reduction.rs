@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aligned_vec::AVec;
 use znn_kernels::Kernels;
 
 use super::arena::Arena;
@@ -27,7 +28,7 @@ pub(super) struct Contributions {
 }
 
 pub(super) struct Addend {
-    values: aligned_vec::AVec<f32>,
+    values: AVec<f32>,
     kernels: Kernels,
 }
 
@@ -59,7 +60,7 @@ impl Reduction {
             _ if deterministic => Self::Fixed { contributions: Contributions::new(len, contributions), kernels },
             _ => {
                 let count = ConvergentSum::<Addend>::buffers_needed(workers, 1).min(contributions);
-                let make = || Addend { values: aligned_vec::avec![[64]| 0.0; len], kernels };
+                let make = || Addend { values: AVec::from_iter(64, std::iter::repeat_n(0.0, len)), kernels };
                 let sum = ConvergentSum::new(contributions, Arc::new(Buffers::new(count, make)));
                 Self::Convergent { sum, bytes: count * len * size_of::<f32>() }
             }
@@ -77,7 +78,10 @@ impl Reduction {
             Self::Convergent { sum, .. } => {
                 let mut buffer = sum.buffers().take().expect("a buffer for each contribution, or two for each worker");
                 work(&mut buffer.values);
-                sum.add(buffer);
+                // The collection is a task of its own, which this one releases.
+                if let Some(total) = sum.add(buffer) {
+                    sum.keep(total);
+                }
             }
         }
     }

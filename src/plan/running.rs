@@ -167,16 +167,17 @@ impl PlanBuilder {
             }
         }
         let mut graph = GraphBuilder::new();
+        let mut ids = Vec::with_capacity(count);
         for (t, joint_is_deferred) in joint_is_deferred.into_iter().enumerate() {
             let (cost, deferred) = self.tasks.get(t).map_or((0, joint_is_deferred), |t| (t.cost, t.deferred));
-            graph.task(cost, if deferred { Class::Deferred } else { Class::Gated });
+            ids.push(graph.task(cost, if deferred { Class::Deferred } else { Class::Gated }));
         }
         for (t, (before, carried)) in order.before.iter().zip(&order.carried).enumerate() {
             for &p in before {
-                graph.edge(TaskId::new(p), TaskId::new(t));
+                graph.edge(ids[p], ids[t]);
             }
             for &p in carried {
-                graph.carried(TaskId::new(p), TaskId::new(t));
+                graph.carried(ids[p], ids[t]);
             }
         }
         graph.build().expect("edges follow program order")

@@ -75,6 +75,18 @@ impl<T: Accumulate> ConvergentSum<T> {
         self.take_slot()
     }
 
+    /// Leaves a complete sum for [`take`](ConvergentSum::take) by a task that is ordered after this one.
+    pub fn keep(&self, total: Buffer<'_, T>) {
+        assert!(total.is_of(&self.buffers), "the buffer belongs to another sum");
+        // Release: with the Acquire of the swap in `take`. Nobody else uses the slot of a complete sum.
+        self.slot.store(total.into_index() + 1, Release);
+    }
+
+    /// The sum that was left by [`keep`](ConvergentSum::keep), if any.
+    pub fn take(&self) -> Option<Buffer<'_, T>> {
+        self.take_slot()
+    }
+
     /// Forgets a partial sum, so that the next round begins. After an iteration that ended early, with no thread inside
     /// [`ConvergentSum::add`].
     pub fn reset(&self) {

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::step::{Settings, StepError, StepOptions, TrainingStep, Wanted};
 use crate::conv::Choice;
 use crate::engine::Engine;
-use crate::network::{Network, NodeKind, Parameter, Parameters};
+use crate::network::{Network, NodeId, NodeKind, Parameter, Parameters};
 use crate::ops::loss::Loss;
 use crate::plan::PlanError;
 use crate::volume::{Extent, Tensor};
@@ -53,8 +53,8 @@ pub enum CheckError {
 /// The loss whose gradient a network is made for: the cross entropy where an output passes gradients through its
 /// logistic function unchanged, because only there both together are a true gradient; else the square.
 pub fn natural_loss(network: &Network) -> Loss {
-    let passes = |node| network[node].kind == NodeKind::Transfer(Transfer::ForwardLogistic);
-    if network.outputs().any(passes) { Loss::BinomialCrossEntropy } else { Loss::Square }
+    let passes = |node: NodeId| network[node].kind == NodeKind::Transfer(Transfer::ForwardLogistic);
+    if network.outputs().any(passes) { Loss::BINOMIAL_CROSS_ENTROPY } else { Loss::SQUARE }
 }
 
 /// Compares, for each group of parameters, the derivative of the loss along random directions by the backward pass
@@ -128,8 +128,8 @@ pub fn check(
 }
 
 /// The parameters of all groups: convolutions, then transfer nodes.
-fn groups<'a>(network: &Network, parameters: &'a mut Parameters) -> Vec<(String, &'a mut Parameter)> {
-    parameters.groups_mut(network).map(|(name, parameter)| (name.to_string(), parameter)).collect()
+fn groups<'a>(network: &'a Network, parameters: &'a mut Parameters) -> Vec<(String, &'a mut Parameter)> {
+    parameters.groups_mut(network).map(|(group, parameter)| (group.to_string(), parameter)).collect()
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -69,7 +69,6 @@ pub struct TrainingStep {
     /// Copies of node values and gradients, and of output gradients, where they are kept.
     kept_values: Vec<(NodeId, Buffer)>,
     kept_gradients: Vec<(NodeId, Buffer)>,
-    outputs: Vec<NodeId>,
     predictions: Vec<Tensor>,
     stats: Vec<f32>,
     ones: Vec<f32>,
@@ -143,7 +142,10 @@ impl TrainingStep {
             let (target, weight) = (plan.input(values.count, len), plan.input(values.count, len));
             let gradient = plan.transient(values.count, len);
             let prediction = plan.output(values.count, len);
-            stats_len += loss::loss(&mut plan, &site, options.loss, values, target, weight, gradient, prediction);
+            let stats = plan.output(1, loss::stats_len(values.extent));
+            stats_len += loss::stats_len(values.extent);
+            let operands = loss::Operands { target, weight, gradient, prediction, stats };
+            loss::loss(&mut plan, &site, options.loss, values, operands);
             if options.inspect {
                 kept_gradients.push((node, keep(&mut plan, Maps { buffer: gradient, ..values })));
             }
@@ -198,7 +200,6 @@ impl TrainingStep {
             nodes,
             kept_values,
             kept_gradients,
-            outputs,
             predictions,
             stats: vec![0.0; stats_len],
             ones: vec![1.0; largest],
@@ -235,8 +236,7 @@ impl TrainingStep {
         let mut outputs: Vec<&mut [f32]> = Vec::new();
         let mut stats = &mut self.stats[..];
         for prediction in &mut self.predictions {
-            let blocks = loss::blocks(prediction.extent());
-            let (own, rest) = stats.split_at_mut(blocks * loss::STATS);
+            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.extent()));
             stats = rest;
             outputs.push(prediction.data_mut());
             outputs.push(own);

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::job::{Job, JobError};
+use super::job::{Job, JobError, LossKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
 use crate::data::{
-    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, TrainingVolume, synthetic, tiff,
+    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume, synthetic, tiff,
 };
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
 use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
+use crate::ops::loss::Loss;
 use crate::plan::PlanError;
 use crate::volume::Extent;
 
@@ -93,14 +94,14 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// The network has the wrong number of outputs for the target.
-    #[error("the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected} maps")]
+    #[error("the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected}")]
     Outputs {
         /// Names and sizes of the network's output groups.
         found: Vec<(String, usize)>,
         /// The target.
         target: String,
         /// Its channels.
-        expected: usize,
+        expected: &'static str,
     },
     /// The model of a resumed run has another network.
     #[error("{}: the network of the checkpoint is not that of {}; use the same, or another folder (--out)", path.display(), net.display())]
@@ -175,14 +176,14 @@ impl Trainer {
             deterministic: job.deterministic,
         })?;
         let network = Arc::new(network);
-        check_outputs(&network, &job)?;
+        let target = output_target(&network, &job)?;
         let shapes = network.shapes(job.output_size)?;
         let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
         let sampler = |volumes, stream, augment| {
             let options = SamplerOptions {
                 seed: job.seed,
                 stream,
-                target: job.target,
+                target,
                 mirror: job.mirror,
                 augment,
                 rebalance: job.rebalance,
@@ -195,7 +196,7 @@ impl Trainer {
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
-            loss: job.loss.resolve(job.target).loss(),
+            loss: loss_of(job.loss.resolve(job.target)),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
             algorithm: job.algorithm.choice(),
@@ -395,15 +396,24 @@ fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainE
     Ok(parsed.network)
 }
 
-fn check_outputs(network: &Network, job: &Job) -> Result<(), TrainError> {
+/// What the channels of the network's output mean.
+fn output_target(network: &Network, job: &Job) -> Result<Target, TrainError> {
     let found: Vec<_> = network.outputs().map(|node| (network[node].name.clone(), network[node].size)).collect();
-    match found[..] {
-        [(_, size)] if job.target.accepts(size) => Ok(()),
-        _ => Err(TrainError::Outputs {
-            found,
-            target: job.target.to_string(),
-            expected: job.target.channels(),
-        }),
+    let target = match found[..] {
+        [(_, size)] => job.target.with_channels(size),
+        _ => None,
+    };
+    let expected = job.target.expected_channels();
+    target.ok_or(TrainError::Outputs { found, target: job.target.to_string(), expected })
+}
+
+fn loss_of(kind: LossKind) -> Loss {
+    match kind {
+        LossKind::Square => Loss::SQUARE,
+        LossKind::SquareSquare => Loss::SQUARE_SQUARE,
+        LossKind::BinomialCrossEntropy => Loss::BINOMIAL_CROSS_ENTROPY,
+        LossKind::Softmax => Loss::Softmax,
+        LossKind::Auto => unreachable!("resolved"),
     }
 }
 

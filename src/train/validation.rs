@@ -21,7 +21,6 @@ pub(super) struct Validator {
     patches: Vec<Patch>,
     sample: Sample,
     loss: loss::Loss,
-    is_softmax: bool,
 }
 
 /// What a validation found.
@@ -55,7 +54,6 @@ impl Validator {
             patches,
             sample,
             loss: options.loss,
-            is_softmax: options.loss == loss::Loss::Softmax,
         })
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, Tag};
-use tiff::{ColorType, TiffError};
+use tiff::{ColorType, TiffError, TiffResult};
 
 use crate::data::DataError;
 use crate::volume::{Extent, Tensor};
@@ -48,9 +48,10 @@ pub(super) fn decode<R: Read + Seek>(
         .and_then(|end| source.seek(SeekFrom::Start(0)).map(|_| end))
         .map_err(DataError::io("read", path))?;
     let mut limits = Limits::default();
-    limits.ifd_value_size = usize::try_from(file_bytes).unwrap_or(usize::MAX);
-    // Each page is compared with the size of the file before anything is decoded; see `PageLayout`.
-    limits.decoding_buffer_size = usize::MAX;
+    // Bounds the values of a tag, for which the decoder reserves 32 bytes each and the file has at least one.
+    limits.decoding_buffer_size = usize::try_from(file_bytes.saturating_mul(32))
+        .map_or(limits.decoding_buffer_size, |bytes| bytes.min(limits.decoding_buffer_size));
+    // Strips and tiles are compared with the size of the file before they are decoded; see `PageLayout`.
     limits.intermediate_buffer_size = usize::MAX;
 
     let mut decoder = Decoder::new(source).map_err(|e| fail(1, describe(&e)))?.with_limits(limits);
@@ -115,27 +116,32 @@ impl PageLayout {
             ColorType::RGB(8) if allow_rgb => (3, 8),
             other => return Err(format!("the page is {}, expected {expected}", describe_color(other))),
         };
-        let planar = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| describe(&e))?;
+        let tag =
+            |decoder: &mut Decoder<R>, tag| decoder.find_tag_unsigned::<u16>(tag).map_err(|e| describe(&e));
+        let stored_samples = tag(decoder, Tag::SamplesPerPixel)?.unwrap_or(1);
+        if usize::from(stored_samples) != samples {
+            return Err(format!("{stored_samples} values per pixel, expected {samples}"));
+        }
+        let planar = tag(decoder, Tag::PlanarConfiguration)?;
         if samples > 1 && planar == Some(PlanarConfiguration::Planar.to_u16()) {
             return Err("colours are stored as separate planes, expected interleaved colours".to_owned());
         }
+        let compression = tag(decoder, Tag::Compression)?
+            .map_or(CompressionMethod::None, CompressionMethod::from_u16_exhaustive);
+        let factor = greatest_compression(compression)
+            .ok_or_else(|| format!("compression {compression:?} is not supported"))?;
         let (width, height) = decoder.dimensions().map_err(|e| describe(&e))?;
-        let (tag, chunks) = match decoder.get_chunk_type() {
-            ChunkType::Strip => (Tag::StripByteCounts, decoder.strip_count()),
-            ChunkType::Tile => (Tag::TileByteCounts, decoder.tile_count()),
+        let is_tiled = decoder.get_chunk_type() == ChunkType::Tile;
+        let (tag, chunks) = if is_tiled {
+            (Tag::TileByteCounts, decoder.tile_count())
+        } else {
+            (Tag::StripByteCounts, decoder.strip_count())
         };
         let chunks = chunks.map_err(|e| describe(&e))?;
         let stored: Vec<u64> = decoder
             .find_tag_unsigned_vec(tag)
             .map_err(|e| describe(&e))?
             .ok_or_else(|| format!("the page has no {tag:?}"))?;
-        let compression = decoder
-            .find_tag_unsigned::<u16>(Tag::Compression)
-            .map_err(|e| describe(&e))?
-            .map_or(CompressionMethod::None, CompressionMethod::from_u16_exhaustive);
-        let factor = greatest_compression(compression)
-            .ok_or_else(|| format!("compression {compression:?} is not supported"))?;
-
         let stored_total = stored.iter().try_fold(0u64, |sum, &bytes| sum.checked_add(bytes));
         let Some(left) = stored_total.and_then(|total| unclaimed_bytes.checked_sub(total)) else {
             return Err("the page claims more bytes than the file has; is the file truncated?".to_owned());
@@ -143,24 +149,21 @@ impl PageLayout {
         *unclaimed_bytes = left;
 
         let chunk = decoder.chunk_dimensions();
-        let (chunk_width, chunk_height) = (chunk.0.min(width), chunk.1.min(height));
+        // The last strip may end early, and many writers give one strip of endless length; tiles are always whole.
+        let chunk_height = if is_tiled { chunk.1 } else { chunk.1.min(height) };
         let voxel_bytes = u128::from(bits / 8) * samples as u128;
         let claims = |rows: u32, columns: u32| u128::from(rows) * u128::from(columns) * voxel_bytes;
         let page_claim = claims(height, width);
         let stored_total = stored.iter().map(|&bytes| u128::from(bytes)).sum::<u128>();
         let greatest = stored.iter().copied().max().unwrap_or(0);
-        if page_claim > stored_total * factor
-            || claims(chunk_height, chunk_width) > u128::from(greatest) * factor
+        if page_claim > stored_total * factor || claims(chunk_height, chunk.0) > u128::from(greatest) * factor
         {
             return Err(format!(
                 "a page of {height} x {width} pixels cannot come from {stored_total} bytes of {compression:?} \
                  data; is the file truncated?"
             ));
         }
-        let across = match decoder.get_chunk_type() {
-            ChunkType::Strip => 1,
-            ChunkType::Tile => width.div_ceil(chunk.0),
-        };
+        let across = if is_tiled { width.div_ceil(chunk.0) } else { 1 };
         Ok(Self {
             height: height as usize,
             width: width as usize,
@@ -182,7 +185,7 @@ impl PageLayout {
                 ChunkType::Tile => "tile",
             };
             let context = |reason: String| format!("{part} {} of {}: {reason}", chunk + 1, self.chunks);
-            let values = decoder.read_chunk(chunk).map_err(|e| context(describe(&e)))?;
+            let values = read_chunk(decoder, chunk).map_err(|e| context(describe(&e)))?;
             let values = to_f32(values, self.samples).map_err(context)?;
             let columns = self.chunk.1.min(self.width.saturating_sub(column));
             let rows = self.chunk.0.min(self.height.saturating_sub(row));
@@ -198,6 +201,15 @@ impl PageLayout {
         }
         Ok(page)
     }
+}
+
+/// The decoder's own `read_chunk` has the limit that also bounds tags; the size of this chunk was found plausible.
+fn read_chunk<R: Read + Seek>(decoder: &mut Decoder<R>, chunk: u32) -> TiffResult<DecodingResult> {
+    let layout = decoder.image_chunk_buffer_layout(chunk)?;
+    let mut values = DecodingResult::U8(Vec::new());
+    values.resize_to(&layout, &Limits::unlimited())?;
+    decoder.read_chunk_bytes(chunk, values.as_buffer(0).as_bytes_mut())?;
+    Ok(values)
 }
 
 /// How many bytes one compressed byte can give at most; `None` for methods that are not decoded.
@@ -268,3 +280,6 @@ fn describe(error: &TiffError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Every operand ends where memory ends, then starts where it starts: a stray access is a fault.
+#![cfg(target_os = "linux")]
+
+mod guard;
+
+use guard::{Guarded, Side};
+use znn_kernels::{Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
+
+fn each(mut test: impl FnMut(Kernels, Side)) {
+    for kernels in Isa::ALL.into_iter().filter_map(Kernels::new) {
+        for side in [Side::End, Side::Start] {
+            test(kernels, side);
+        }
+    }
+}
+
+/// `len` floats in `0..1` that repeat after a while.
+fn floats(len: usize, side: Side) -> Guarded {
+    Guarded::new(&(0..len).map(|i| (i * 37 % 101) as f32 / 101.0).collect::<Vec<_>>(), side)
+}
+
+/// Bytes at the same border.
+struct Bytes(Guarded, usize, Side);
+
+impl Bytes {
+    fn new(len: usize, side: Side) -> Self {
+        Self(Guarded::new(&vec![0.0; len.div_ceil(4)], side), len, side)
+    }
+
+    fn get(&mut self) -> &mut [u8] {
+        let Self(floats, len, side) = self;
+        // SAFETY: any bits are bytes; `&mut self` makes the slice unique.
+        let all =
+            unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast::<u8>(), floats.len() * 4) };
+        let start = if matches!(side, Side::End) { all.len() - *len } else { 0 };
+        &mut all[start..][..*len]
+    }
+}
+
+#[test]
+fn pointwise_kernels_stay_within_their_rows() {
+    each(|kernels, side| {
+        for len in 0..=70 {
+            let (a, b, w) = (floats(len, side), floats(len, side), floats(len, side));
+            let (mut to, mut winners) = (floats(len, side), Bytes::new(len, side));
+            for t in [Transfer::RectifyLinear, Transfer::Tanh { amplitude: 1.0, slope: 1.0 }] {
+                kernels.bias_transfer(t, 0.1, &mut to);
+                kernels.transfer_backward(t, &a, &mut to);
+            }
+            kernels.scale(&mut to, 0.5);
+            kernels.add(&mut to, &a);
+            kernels.max_merge(1, &a, &mut to, winners.get());
+            kernels.max_merge_backward(1, winners.get(), &a, true, &mut to);
+            kernels.dropout(1, 2, 0.5, &a, &mut to);
+            let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.5, decay: 0.1 };
+            let mut velocity = floats(len, side);
+            kernels.sgd(step, &mut to, Some(&mut velocity), &a);
+            for loss in [Loss::Square, Loss::SquareSquare { margin: 0.2 }, Loss::BinomialCrossEntropy] {
+                let with = kernels.loss(loss, &a, &b, Some(&w), &mut to);
+                let without = kernels.loss(loss, &a, &b, None, &mut to);
+                assert!(with <= without);
+            }
+        }
+    });
+}
+
+#[test]
+fn kernels_of_several_rows_stay_within_their_views() {
+    each(|kernels, side| {
+        for len in 1..=40 {
+            let (x, t) = (floats(3 * len, side), floats(3 * len, side));
+            let mut g = floats(3 * len, side);
+            let (x, t) = (Rows::new(&x, len), Rows::new(&t, len));
+            kernels.softmax_loss(x, t, Some(t), &mut RowsMut::new(&mut g, len));
+            kernels.softmax(&mut RowsMut::new(&mut g, len));
+
+            let (w, v) = (floats(15 * 2 * len, side), floats(3 * 2 * len, side));
+            let mut out = floats(5 * 2 * len, side);
+            let (w, v) = (Rows::new(&w, 2 * len), Rows::new(&v, 2 * len));
+            let rows = &mut RowsMut::new(&mut out, 2 * len);
+            kernels.spectral_multiply(Conjugate::First, w, [3, 1], v, true, rows);
+            let mut outer = floats(15 * 2 * len, side);
+            let first = Rows::new(&out, 2 * len);
+            kernels.spectral_outer(Conjugate::First, first, v, true, &mut RowsMut::new(&mut outer, 2 * len));
+        }
+    });
+}
+
+#[test]
+fn maxima_over_windows_stay_within_their_maps() {
+    each(|kernels, side| {
+        for cols in 1..=40 {
+            for (size, step) in [([2, 2, 2], [1, 1, 1]), ([1, 3, 3], [1, 1, 2]), ([1, 1, 5], [1, 1, 3])] {
+                let w = Window { size, step };
+                let input: [usize; 3] = std::array::from_fn(|axis| w.reach()[axis] + [2, 2, cols][axis]);
+                let (x, out) = (floats(input.iter().product(), side), w.output(input).iter().product());
+                let (mut y, mut winners) = (floats(out, side), Bytes::new(out, side));
+                kernels.max_filter_forward(w, input, &x, 0..2, &mut y, Some(winners.get()));
+                let mut dx = floats(x.len(), side);
+                kernels.max_filter_backward(w, input, &y, winners.get(), 0..input[0], true, &mut dx);
+
+                let input = [2 * size[0], 2 * size[1], cols * size[2]];
+                let (x, out) = (floats(input.iter().product(), side), 4 * cols);
+                let (mut y, mut winners) = (floats(out, side), Bytes::new(out, side));
+                kernels.max_pool_forward(size, input, &x, &mut y, Some(winners.get()));
+                let mut dx = floats(x.len(), side);
+                kernels.max_pool_backward(size, input, &y, winners.get(), true, &mut dx);
+            }
+        }
+    });
+}
