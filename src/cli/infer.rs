@@ -178,7 +178,8 @@ fn progress_bar(verbosity: Verbosity) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("tile {pos}/{len} [{wide_bar}] {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+    ProgressBar::new(0)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
 /// `out.tif` for the first file, `out_1.tif` for the second.

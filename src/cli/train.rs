@@ -291,7 +291,8 @@ pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
         reporter.say(&format!("changed since the run was started: {change}"));
     }
     if verbosity == Verbosity::Verbose {
-        reporter.say(&format!("memory of an iteration: {:.1} MiB", trainer.bytes() as f64 / f64::from(1 << 20)));
+        reporter
+            .say(&format!("memory of an iteration: {:.1} MiB", trainer.bytes() as f64 / f64::from(1 << 20)));
     }
     let end = trainer.run(&mut reporter, interrupt.flag())?;
     reporter.say(&summary(end, trainer.iteration(), reporter.records(), &job.out));
@@ -453,11 +454,14 @@ mod tests {
     #[test]
     fn overwriting_removes_the_run_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["model.safetensors", "job.toml", "metrics.jsonl", "curve.png", "preview.png", "notes.txt"] {
+        for name in
+            ["model.safetensors", "job.toml", "metrics.jsonl", "curve.png", "preview.png", "notes.txt"]
+        {
             std::fs::write(folder.path().join(name), "old").unwrap();
         }
         remove_run(folder.path()).unwrap();
-        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);
         remove_run(&folder.path().join("absent")).unwrap();
     }
