@@ -167,16 +167,18 @@ fn backward_weights_matches_the_reference() {
 
 #[test]
 fn long_sums_of_backward_weights_stay_accurate() {
-    let geometry = Geometry { c_in: 1, c_out: 3, input: [24, 50, 61], kernel: [1, 1, 2], dilation: [1; 3] };
-    let mut problem = Problem::random(geometry, 5);
-    // all products positive: the sums grow to 72000 times a product, and a single f32 accumulator would lose 1e-4
-    problem.x.iter_mut().chain(&mut problem.dy).for_each(|v| *v = v.abs() + 0.1);
-    for kernels in tiers() {
-        let mut dw = vec![0.0; problem.weights.len()];
-        backward_weights(&kernels, &problem, false, &mut dw);
-        for (&value, expected) in dw.iter().zip(problem.backward_weights().0) {
-            let error = (f64::from(value) - expected).abs() / expected;
-            assert!(error < 2e-6, "{kernels:?}: {value} for {expected}");
+    for c_out in [1, 3, 8] {
+        let geometry = Geometry { c_in: 1, c_out, input: [24, 50, 61], kernel: [1, 1, 2], dilation: [1; 3] };
+        let mut problem = Problem::random(geometry, 5);
+        // all products positive: a single f32 accumulator of these 72000 terms would lose 1e-4
+        problem.x.iter_mut().chain(&mut problem.dy).for_each(|v| *v = v.abs() + 0.1);
+        for kernels in tiers() {
+            let mut dw = vec![0.0; problem.weights.len()];
+            backward_weights(&kernels, &problem, false, &mut dw);
+            for (&value, expected) in dw.iter().zip(problem.backward_weights().0) {
+                let error = (f64::from(value) - expected).abs() / expected;
+                assert!(error < 2e-6, "{kernels:?}: {value} for {expected}");
+            }
         }
     }
 }

@@ -9,8 +9,11 @@ use crate::{Kernels, Rows};
 use core::ops::Range;
 
 /// Floats of the gradient that one run over the lines may touch: they stay in an L1 cache while all input channels
-/// and taps pass over them. It also bounds the length of the sums that are kept in one accumulator.
-const RUN_FLOATS: usize = 5 * 1024;
+/// and taps pass over them.
+const RUN_FLOATS: usize = 8 * 1024;
+
+/// Additions to one lane of an accumulator in a run, whose rounding errors grow with the length of the sum.
+const LONGEST_SUM: usize = 256;
 
 impl Kernels {
     /// Computes the gradient of some weights of a convolution, summed over some output planes:
@@ -54,7 +57,8 @@ impl Kernels {
         let family = self.micro().reduce;
         // of the layer, not of the range: the runs, hence the rounding, must be those of the whole
         let block = best_rows(family, geometry.c_out);
-        for run in runs(&Lines::of_output(geometry, self.lanes()), planes, RUN_FLOATS / block) {
+        let floats = (RUN_FLOATS / block).min(LONGEST_SUM * self.lanes());
+        for run in runs(&Lines::of_output(geometry, self.lanes()), planes, floats) {
             for out_channel in out_channels.clone().step_by(block) {
                 let rows = block.min(out_channels.end - out_channel);
                 let mut reduction = Reduction {

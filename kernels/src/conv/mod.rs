@@ -3,12 +3,12 @@
 //! All three passes run the lanes of a vector along x over *flattened rows*: the rows of a z-plane are taken as
 //! one long row at the input's pitch, so that a tap of the kernel is a constant offset. The few garbage columns
 //! between two rows of the output are computed and left out when a tile is stored; where they would be many
-//! (large kernels, large dilations) the rows are walked one by one instead ([`lines`]).
+//! (large kernels, large dilations) the rows are walked one by one instead (`lines`).
 //!
-//! * [`tile`] is the micro-kernel of forward and backward-data, [`reduction`] that of backward-weights; both exist
-//!   for every register tile of a small [`family`].
-//! * [`sweep`] leads the former over an image; [`forward`], [`backward_data`] and [`backward_weights`] hold the safe
-//!   methods of [`Kernels`](crate::Kernels); [`pack`] and [`gradient`] define the private layouts of the weights and
+//! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights; both exist
+//!   for every register tile of a small `family`.
+//! * `sweep` leads the former over an image; `forward`, `backward_data` and `backward_weights` hold the safe
+//!   methods of [`Kernels`](crate::Kernels); `pack` and `gradient` define the private layouts of the weights and
 //!   of the output's gradient.
 //!
 //! `kernels/README.md` tells the contracts, layouts and register budgets.
