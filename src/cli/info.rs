@@ -4,12 +4,16 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use znn::conv::{Choice, Passes, Problem};
+use znn::engine::{Engine, EngineOptions};
+use znn::fft;
+use znn::network::{EdgeOp, Network, NodeKind, Shapes, Summary, spec};
 use znn::volume::Extent;
 use znn_kernels::Isa;
 
-use super::{CommandResult, Outcome, print};
+use super::{CommandResult, Outcome, print, warn};
 
-/// Show what this machine and this build can do, and how a network would be run.
+/// Show what this machine and this build can do, or how a network would be run.
 #[derive(Args)]
 pub struct InfoArgs {
     /// Describe this network: its groups, sizes, field of view and weights.
@@ -18,24 +22,62 @@ pub struct InfoArgs {
     /// The output patch, in voxels.
     #[arg(long, value_name = "Z,Y,X", requires = "net", default_value = "1,100,100")]
     output_size: Extent,
-    /// Also show which algorithm each layer gets, and its memory.
+    /// Also measure which algorithm is fastest for each convolution.
     #[arg(long, requires = "net")]
     plan: bool,
 }
 
 /// Runs `znn info`.
 pub fn run(args: &InfoArgs) -> CommandResult {
-    print(&machine())?;
-    if let Some(net) = &args.net {
-        let InfoArgs { output_size, plan, .. } = args;
-        return Err(format!("this build cannot describe {net:?}: {output_size} {plan}").into());
+    let Some(net) = &args.net else {
+        print(&machine())?;
+        return Ok(Outcome::Done);
+    };
+    let parsed = spec::read(net)?;
+    parsed.warnings.iter().for_each(warn);
+    let network = parsed.network;
+    let shapes = network.shapes(args.output_size)?;
+    print(&Summary::new(&network, &shapes).to_string())?;
+    if args.plan {
+        let engine = Engine::new(&EngineOptions::default())?;
+        print(&plan(&engine, &network, &shapes))?;
     }
     Ok(Outcome::Done)
 }
 
-/// Version, processor, threads and instruction sets, a line each.
+/// The algorithm of each convolution in training, a line each.
+fn plan(engine: &Engine, network: &Network, shapes: &Shapes) -> String {
+    let mut text = format!("\nalgorithms measured for training with {} threads:\n", engine.pool().threads());
+    for id in network.edge_ids() {
+        let edge = &network[id];
+        let EdgeOp::Conv { size, .. } = edge.op else { continue };
+        let problem = Problem {
+            c_in: network[edge.input].size,
+            c_out: network[edge.output].size,
+            input: shapes[edge.input].extent,
+            kernel: size,
+            dilation: shapes[edge.input].stride,
+        };
+        let passes = match network[edge.input].kind {
+            NodeKind::Input => Passes::FirstLayer,
+            _ => Passes::Training,
+        };
+        let choice = network.algorithm(id, Choice::Measure);
+        let source = if matches!(choice, Choice::Fixed(_)) { ", as the network's file asks" } else { "" };
+        let method = engine.method(choice, &problem, passes);
+        let _ = writeln!(text, "  {:16} {problem}: {method}{source}", edge.name);
+    }
+    text
+}
+
+/// Version, processor, threads, instruction sets and transforms, a line each.
 fn machine() -> String {
-    let mut text = format!("version          {}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!("version          {}", env!("CARGO_PKG_VERSION"));
+    let commit = env!("ZNN_GIT_HASH");
+    if !commit.is_empty() {
+        let _ = write!(text, " ({commit})");
+    }
+    let _ = writeln!(text, " for {}", env!("ZNN_TARGET"));
     if let Some(name) = processor() {
         let _ = writeln!(text, "processor        {name}");
     }
@@ -50,6 +92,7 @@ fn machine() -> String {
         })
         .collect();
     let _ = writeln!(text, "instruction sets {}; best: {}", tiers.join(", "), Isa::best());
+    let _ = writeln!(text, "transforms       {}", fft::backend_description());
     text
 }
 

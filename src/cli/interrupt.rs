@@ -32,12 +32,12 @@ impl Interrupt {
         &self.stop
     }
 
-    /// The signal that has come, if any.
-    pub fn signal(&self) -> Option<i32> {
+    /// The signal that has come; SIGINT before any.
+    pub fn signal(&self) -> i32 {
         // Set by the signal handler of this process; no other data hangs on it.
         match self.signal.load(Ordering::Relaxed) {
-            0 => None,
-            number => Some(number as i32),
+            0 => SIGINT,
+            number => number as i32,
         }
     }
 }

@@ -9,6 +9,7 @@ mod interrupt;
 mod train;
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Train(args) => train::run(args, verbosity),
         Command::Infer(args) => infer::run(args, verbosity),
-        Command::Check(args) => check::run(args, verbosity),
+        Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),
     };
     match result {
@@ -130,6 +131,11 @@ fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// Says on standard error what gives no reason to fail.
+fn warn(remark: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "warning: {remark}");
 }
 
 #[cfg(test)]

@@ -1,22 +1,21 @@
 //! `znn train`.
 
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use toml::{Table, Value};
 use znn::train::job::{Change, Job, JobError};
-use znn::train::report::{FileNames, Observer, Reporter, ReporterOptions, Verbosity};
+use znn::train::report::metrics::{Phase, Record};
+use znn::train::report::{FileNames as ReportFiles, Reporter, ReporterOptions, Verbosity};
+use znn::train::{End, FileNames, Trainer};
 use znn::volume::Extent;
 
 use super::interrupt::Interrupt;
 use super::{CommandResult, Outcome};
-
-/// The file of the complete job in the folder of a run.
-const JOB_FILE: &str = "job.toml";
 
 /// Train a network, or go on with its training.
 ///
@@ -216,10 +215,10 @@ enum FolderError {
     #[error("{} holds a run already: go on with it (--resume), replace it (--overwrite) or choose another --out",
         .0.display())]
     Occupied(PathBuf),
-    #[error("{} holds no run to resume: {JOB_FILE} is missing; start one without --resume", .0.display())]
+    #[error("{} holds no run to resume: {} is missing; start one without --resume", .0.display(), FileNames::JOB)]
     Empty(PathBuf),
-    #[error("{}: cannot {action}", path.display())]
-    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    #[error("{}: cannot remove the file of the earlier run", path.display())]
+    Remove { path: PathBuf, source: io::Error },
 }
 
 /// Reads all sources of options and checks them; changes nothing on the disk.
@@ -231,7 +230,7 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
     layers.push(args.layer()?);
     let folder = layers.iter().rev().find_map(|layer| layer.get("out")?.as_str());
     let folder = folder.map_or(Job::default().out, PathBuf::from);
-    let stored = folder.join(JOB_FILE);
+    let stored = folder.join(FileNames::JOB);
     if !args.resume {
         if stored.exists() && !args.overwrite {
             return Err(FolderError::Occupied(folder).into());
@@ -248,55 +247,79 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
     Ok(Prepared { changes: before.changes(&job), job })
 }
 
-/// Makes the folder of the run ready: it exists, holds the job and, for a new run, nothing of an earlier one.
-fn prepare_folder(job: &Job, resume: bool) -> Result<(), Box<dyn Error>> {
-    let folder = &job.out;
-    let fail = |path: &Path, action| {
-        let path = path.to_owned();
-        move |source| FolderError::Io { path, action, source }
-    };
-    std::fs::create_dir_all(folder).map_err(fail(folder, "create the folder"))?;
-    if !resume {
-        for name in [JOB_FILE, FileNames::METRICS, FileNames::CURVE, FileNames::PREVIEW] {
-            let path = folder.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(fail(&path, "remove the file of the earlier run")(error).into());
-                }
-                _ => {}
+/// Removes what an earlier run left in `folder`.
+fn remove_run(folder: &Path) -> Result<(), FolderError> {
+    for name in
+        [FileNames::MODEL, FileNames::JOB, ReportFiles::METRICS, ReportFiles::CURVE, ReportFiles::PREVIEW]
+    {
+        let path = folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(FolderError::Remove { path, source });
             }
+            _ => {}
         }
     }
-    Ok(job.write(&folder.join(JOB_FILE))?)
+    Ok(())
 }
 
 /// Runs `znn train`.
 pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
     let Prepared { job, changes } = prepare(args)?;
-    prepare_folder(&job, args.resume)?;
+    if args.overwrite {
+        remove_run(&job.out)?;
+    }
     let interrupt = Interrupt::install()?;
+    let mut trainer = Trainer::new(job.clone(), args.resume)?;
     let options = ReporterOptions {
         iterations: job.iterations,
         report_every: job.report_every,
         time_limit: job.time_limit.map(Duration::from_secs_f64),
         verbosity,
     };
-    // A resumed run: `Reporter::resume` with the iteration of the checkpoint.
-    let mut reporter = Reporter::create(&job.out, options)?;
+    let mut reporter = match args.resume {
+        true => Reporter::resume(&job.out, options, trainer.iteration())?,
+        false => Reporter::create(&job.out, options)?,
+    };
+    for warning in trainer.warnings() {
+        reporter.say(&format!("warning: {warning}"));
+    }
+    if args.resume {
+        reporter.say(&format!("going on after iteration {}", trainer.iteration()));
+    }
     for change in &changes {
         reporter.say(&format!("changed since the run was started: {change}"));
     }
-    train(&job, &mut reporter, interrupt.flag())?;
-    reporter.finish()?;
-    Ok(interrupt.signal().map_or(Outcome::Done, |signal| {
-        reporter.say(&format!("stopped; go on with: znn train --resume --out {}", job.out.display()));
-        Outcome::Stopped { signal }
-    }))
+    if verbosity == Verbosity::Verbose {
+        reporter
+            .say(&format!("memory of an iteration: {:.1} MiB", trainer.bytes() as f64 / f64::from(1 << 20)));
+    }
+    let end = trainer.run(&mut reporter, interrupt.flag())?;
+    reporter.say(&summary(end, trainer.iteration(), reporter.records(), &job.out));
+    Ok(match end {
+        End::Stopped => Outcome::Stopped { signal: interrupt.signal() },
+        End::Done | End::TimeLimit => Outcome::Done,
+    })
 }
 
-/// Trains until the last iteration, the time limit, or `stop`.
-fn train(job: &Job, _observer: &mut dyn Observer, _stop: &AtomicBool) -> Result<(), Box<dyn Error>> {
-    Err(format!("this build has no trainer for {}", job.out.display()).into())
+/// How the run ended, what it reached, and where to find it.
+fn summary(end: End, iteration: u64, records: &[Record], out: &Path) -> String {
+    let mut text = match end {
+        End::Done => format!("done after {iteration} iterations"),
+        End::TimeLimit => format!("time limit reached after {iteration} iterations"),
+        End::Stopped => format!("stopped after {iteration} iterations"),
+    };
+    if let Some(last) = records.iter().rev().find(|record| record.phase == Phase::Validation) {
+        text.push_str(&format!(", validation pixel error {:.4}", last.pixel_error));
+        if let Some(constant) = last.constant_error {
+            text.push_str(&format!(" (constant prediction {constant:.4})"));
+        }
+    }
+    text.push_str(&format!("; see {}", out.display()));
+    if end == End::Stopped {
+        text.push_str(&format!("\ngo on with: znn train --resume --out {}", out.display()));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -401,7 +424,8 @@ mod tests {
         let out = folder.path().join("run");
         let args = arguments(&format!("--demo --seed 5 --out {}", out.display()));
         let first = prepare(&args).unwrap().job;
-        prepare_folder(&first, false).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        first.write(&out.join(FileNames::JOB)).unwrap();
 
         let error = prepare(&args).unwrap_err().to_string();
         assert!(error.ends_with("(--overwrite) or choose another --out"), "{error}");
@@ -428,17 +452,39 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_leaves_nothing_of_an_earlier_one() {
+    fn overwriting_removes_the_run_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let job = Job { out: folder.path().join("a/run"), ..Job::demo() };
-        prepare_folder(&job, false).unwrap();
-        let names = [FileNames::METRICS, FileNames::CURVE, FileNames::PREVIEW];
-        let write = || names.iter().for_each(|name| std::fs::write(job.out.join(name), "old").unwrap());
-        let count = || std::fs::read_dir(&job.out).unwrap().count();
-        write();
-        prepare_folder(&job, true).unwrap();
-        assert_eq!(count(), 4);
-        prepare_folder(&job, false).unwrap();
-        assert_eq!(count(), 1);
+        for name in
+            ["model.safetensors", "job.toml", "metrics.jsonl", "curve.png", "preview.png", "notes.txt"]
+        {
+            std::fs::write(folder.path().join(name), "old").unwrap();
+        }
+        remove_run(folder.path()).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes.txt"]);
+        remove_run(&folder.path().join("absent")).unwrap();
+    }
+
+    #[test]
+    fn the_summary_says_what_was_reached_and_how_to_go_on() {
+        let record = Record {
+            iteration: 7,
+            phase: Phase::Validation,
+            loss: 0.5,
+            pixel_error: 0.0912,
+            constant_error: Some(0.208),
+            eta: 0.01,
+            voxels_per_second: 1.0,
+            seconds: 1.0,
+        };
+        assert_eq!(
+            summary(End::Done, 7, &[record], Path::new("run")),
+            "done after 7 iterations, validation pixel error 0.0912 (constant prediction 0.2080); see run"
+        );
+        assert_eq!(
+            summary(End::Stopped, 3, &[], Path::new("run")),
+            "stopped after 3 iterations; see run\ngo on with: znn train --resume --out run"
+        );
     }
 }

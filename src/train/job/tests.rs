@@ -97,7 +97,10 @@ fn errors_of_a_file_name_the_line_and_what_was_expected() {
             "line 1: `output-size = [1, 2]`: invalid length 2, expected an array of length 3",
         ),
         ("target = 'edges'\n", "unknown variant `edges`, expected one of `boundary`, `affinity`, `raw`"),
-        ("preprocess = 'none '\n", "line 1: `preprocess = 'none '`: unknown normalisation `none `, expected standard2d"),
+        (
+            "preprocess = 'none '\n",
+            "line 1: `preprocess = 'none '`: unknown normalisation `none `, expected standard2d",
+        ),
         ("rebalance = 'all'\n", "unknown variant `all`, expected one of `none`, `global`, `patch`"),
         ("iterations = -5\n", "line 1: `iterations = -5`: invalid value: integer `-5`, expected u64"),
         ("demo = maybe\n", "line 1: `demo = maybe`: "),

@@ -5,7 +5,7 @@ use plotters::style::TextStyle;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::picture::{FONT, Picture, PictureError};
-use crate::volume::Tensor;
+use crate::volume::{Extent, Tensor};
 
 /// A smaller section is shown with larger pixels, so that its longer side has at least this many.
 const MIN_SIDE: usize = 256;
@@ -85,16 +85,19 @@ fn level(value: f32) -> u8 {
 /// Input, prediction, label and their difference, each the middle section. The input may be larger than the
 /// prediction by the field of view: its centre is shown. Prediction and target have one shape and lie in 0..1.
 pub fn draw(input: &Tensor, prediction: &Tensor, target: &Tensor) -> Result<Picture, PictureError> {
-    let extent = prediction.extent();
-    let margin = input.extent().checked_sub(extent).unwrap_or_default();
-    let origin = margin.zip(margin, |margin, _| margin / 2);
-    let input = input.crop(origin, extent.min(input.extent()));
     side_by_side(&[
-        Panel::contrast("input", &input),
+        Panel::contrast("input", &centre(input, prediction.extent())),
         Panel::unit("prediction", prediction),
         Panel::unit("label", target),
         Panel::difference("error", prediction, target),
     ])
+}
+
+/// The middle of `image` of at most the extent `extent`.
+pub fn centre(image: &Tensor, extent: Extent) -> Tensor {
+    let extent = extent.min(image.extent());
+    let margin = image.extent() - extent;
+    image.crop(Extent::new(margin.z / 2, margin.y / 2, margin.x / 2), extent)
 }
 
 /// The panels from left to right, each below its caption.
@@ -143,7 +146,6 @@ fn caption_strip(width: u32, captions: &[(&str, i32)]) -> Result<Picture, Pictur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::Extent;
 
     #[test]
     fn the_picture_shows_the_sections_at_their_place() {
