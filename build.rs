@@ -111,7 +111,7 @@ mod fftw {
             reason,
             "Install FFTW 3 (Debian, Ubuntu: apt install libfftw3-dev; Fedora: dnf install fftw-devel),",
             "or set FFTW_DIR to the directory it was installed to,",
-            "or build FFTW from source: leave out the feature `fftw-system` (needs a C compiler and make),",
+            "or build FFTW from source: --features fftw-source (needs a C compiler and make),",
             "or do without it: --no-default-features --features rustfft.",
         ] {
             println!("cargo::error={line}");

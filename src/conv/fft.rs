@@ -27,6 +27,8 @@ use crate::volume::Extent;
 
 /// Spectra are multiplied in runs of this many coefficients: those of a few maps stay in the nearest cache.
 const RUN: usize = 512;
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 pub(super) struct WholeImage {
     layer: Layer,
@@ -49,7 +51,7 @@ impl WholeImage {
     /// Bytes that the passes of a layer hold: the spectra.
     pub fn bytes(problem: &Problem, size: Extent) -> usize {
         let maps = 2 * problem.c_in + 2 * problem.c_out + problem.c_in * problem.c_out;
-        maps * size.z * size.y * (size.x / 2 + 1) * size_of::<Complex32>()
+        maps.saturating_mul(size.z * size.y * (size.x / 2 + 1) * size_of::<Complex32>())
     }
 
     /// Coefficients of a spectrum.
@@ -57,9 +59,9 @@ impl WholeImage {
         self.transform.spectrum_extent().len()
     }
 
-    /// Floats of a row that holds a spectrum.
+    /// Floats of a row that holds a spectrum; the transforms want each to begin at a cache line.
     fn row(&self) -> usize {
-        2 * self.coefficients()
+        (2 * self.coefficients()).next_multiple_of(LINE)
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -86,7 +88,7 @@ impl WholeImage {
                 .run(move |views| {
                     let ([image], [mut spectrum]) = (views.reads.take(), views.writes.take());
                     pad(image.row(0), from, transform.extent(), views.scratch);
-                    transform.forward(views.scratch, complex_mut(spectrum.row_mut(0)));
+                    transform.forward(views.scratch, coefficients_mut(&*transform, spectrum.row_mut(0)));
                 });
         }
         spectra
@@ -117,7 +119,7 @@ impl WholeImage {
                     for (tap, position) in taps.iter().zip(tap_positions(kernel, dilation, transform.extent())) {
                         views.scratch[position] = *tap;
                     }
-                    transform.forward(views.scratch, complex_mut(spectra.row_mut(row)));
+                    transform.forward(views.scratch, coefficients_mut(&*transform, spectra.row_mut(row)));
                 }
             });
         }
@@ -193,7 +195,7 @@ impl Algorithm for WholeImage {
             task.run(move |views| {
                 let [mut sum, mut y] = views.writes.take();
                 let bias = if has_bias { views.reads.take::<1>()[0].row(0)[0] } else { 0.0 };
-                transform.inverse(complex_mut(sum.row_mut(0)), views.scratch);
+                transform.inverse(coefficients_mut(&*transform, sum.row_mut(0)), views.scratch);
                 let y = y.row_mut(0);
                 crop(views.scratch, transform.extent(), output, to.accumulate, y);
                 kernels.bias_transfer(to.transfer, bias, y);
@@ -216,7 +218,7 @@ impl Algorithm for WholeImage {
                 .scratch(transform.extent().len())
                 .run(move |views| {
                     let [mut sum, mut dx] = views.writes.take();
-                    transform.inverse(complex_mut(sum.row_mut(0)), views.scratch);
+                    transform.inverse(coefficients_mut(&*transform, sum.row_mut(0)), views.scratch);
                     crop(views.scratch, transform.extent(), input, accumulate, dx.row_mut(0));
                 });
         }
@@ -241,19 +243,18 @@ impl Algorithm for WholeImage {
                 plan.task(self.label("backward_weights"), self.transform_cost() * maps.len() as f64)
                     .read(x)
                     .read(dy)
-                    .scratch(row.next_multiple_of(16) + transform.extent().len())
+                    .scratch(row + transform.extent().len())
                     .contribute(sum)
                     .deferred()
                     .run(move |views| {
                         let [x, dy] = views.reads.take();
-                        let (product, image) = views.scratch.split_at_mut(row.next_multiple_of(16));
-                        let product = &mut product[..row];
+                        let (product, image) = views.scratch.split_at_mut(row);
                         let scale = 1.0 / transform.extent().len() as f32;
                         for (i, taps) in views.sum.chunks_exact_mut(kernel.len()).enumerate() {
                             let image_of_pair = x.part(i..i + 1, 0..row);
                             let mut out = RowsMut::new(product, row);
                             kernels.spectral_outer(Conjugate::Second, image_of_pair, dy, false, &mut out);
-                            transform.inverse(complex_mut(product), image);
+                            transform.inverse(coefficients_mut(&*transform, product), image);
                             for (tap, position) in
                                 taps.iter_mut().zip(tap_positions(kernel, dilation, transform.extent()))
                             {
@@ -289,8 +290,9 @@ fn columns<'a>(rows: Rows<'a>, cols: &Range<usize>) -> Rows<'a> {
     rows.part(0..rows.rows(), cols.clone())
 }
 
-fn complex_mut(row: &mut [f32]) -> &mut [Complex32] {
-    bytemuck::cast_slice_mut(row)
+/// The coefficients that a row holds.
+fn coefficients_mut<'a>(transform: &dyn RealTransform, row: &'a mut [f32]) -> &'a mut [Complex32] {
+    &mut bytemuck::cast_slice_mut(row)[..transform.spectrum_extent().len()]
 }
 
 /// Where the taps of a dilated kernel lie in an image of extent `size`.

@@ -1,14 +1,14 @@
 //! Fourier transforms of real images: plans, their cache, and the sizes that are fast.
 //!
 //! [`RealTransform`] is what the rest of the engine sees; a [`Planner`] makes and remembers one per extent. Behind it
-//! is one of two libraries ([`Backend`]), chosen by Cargo features: FFTW (`fftw-source` or `fftw-system`, GPL), or
-//! realfft on rustfft (`rustfft`, permissive). Where both are compiled in, FFTW is the default. `docs/fftw.md` tells
-//! how to choose and gives figures.
+//! is one of two libraries ([`Backend`]), chosen by Cargo features: realfft on rustfft (`rustfft`, the default,
+//! permissive) or FFTW (`fftw-source` or `fftw-system`, GPL). Where both are compiled in, FFTW is used. `docs/fftw.md`
+//! tells how to choose and gives figures.
 
 #[cfg(not(any(feature = "fftw-source", feature = "fftw-system", feature = "rustfft")))]
 compile_error!(
-    "znn needs a library of Fourier transforms: enable one of the features `fftw-source` (the default: FFTW built from \
-     source, GPL), `fftw-system` (an installed FFTW, GPL) or `rustfft` (pure Rust, permissive licence)"
+    "znn needs a library of Fourier transforms: enable one of the features `rustfft` (the default: pure Rust, permissive \
+     licence), `fftw-source` (FFTW built from source, GPL) or `fftw-system` (an installed FFTW, GPL)"
 );
 
 mod backend;

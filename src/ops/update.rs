@@ -111,16 +111,33 @@ pub fn weights(
 
 /// Updates the biases of a node by the gradient in `gradient` (one row). Deferred.
 pub fn biases(plan: &mut PlanBuilder, site: &Site, gradient: Buffer, target: Target) {
-    let whole = |plan: &PlanBuilder, buffer| plan.whole(buffer);
-    let (g, settings) = (whole(plan, gradient), whole(plan, target.settings));
-    let (values, momentum) = (whole(plan, target.values), whole(plan, target.momentum));
+    let (g, settings) = (plan.whole(gradient), plan.whole(target.settings));
+    let (values, momentum) = (plan.whole(target.values), plan.whole(target.momentum));
+    let kept = target.gradient.map(|buffer| plan.whole(buffer));
     let kernels = site.kernels;
-    plan.task(site.label("update_bias"), 0.0).read(settings).read(g).write(values).write(momentum).deferred().run(
-        move |views| {
-            let ([settings, g], [mut values, mut momentum]) = (views.reads.take(), views.writes.take());
-            let sgd = target.rule.sgd(settings.row(0));
-            kernels.sgd(sgd, values.row_mut(0), Some(momentum.row_mut(0)), g.row(0));
-        },
-    );
+    let keep = kept.is_some();
+    let mut task = plan
+        .task(site.label("update_bias"), 0.0)
+        .read(settings)
+        .read(g)
+        .write(values)
+        .write(momentum)
+        .deferred();
+    if let Some(kept) = kept {
+        task = task.write(kept);
+    }
+    let update = move |settings: &[f32], values: &mut [f32], momentum: &mut [f32], g: &[f32]| {
+        kernels.sgd(target.rule.sgd(settings), values, Some(momentum), g);
+    };
+    task.run(move |views| {
+        let [settings, g] = views.reads.take();
+        if keep {
+            let [mut values, mut momentum, mut kept] = views.writes.take();
+            kept.row_mut(0).copy_from_slice(g.row(0));
+            update(settings.row(0), values.row_mut(0), momentum.row_mut(0), g.row(0));
+        } else {
+            let [mut values, mut momentum] = views.writes.take();
+            update(settings.row(0), values.row_mut(0), momentum.row_mut(0), g.row(0));
+        }
+    });
 }
-

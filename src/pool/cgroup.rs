@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Reads the quota of one group's folder.
+type Reader = fn(&Path) -> Option<f64>;
+
 /// The number of processors' worth of time the process may use, or `None` where no quota is set or none can be read.
 ///
 /// `root` is `/` (another folder in tests). A quota of an enclosing group binds too, so the smallest on the way from
@@ -17,7 +20,7 @@ pub(super) fn cpu_quota(root: &Path) -> Option<f64> {
         let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        let (tops, read): (&[&str], fn(&Path) -> Option<f64>) = if controllers.is_empty() {
+        let (tops, read): (&[&str], Reader) = if controllers.is_empty() {
             (&["", "unified"], quota_v2)
         } else if controllers.split(',').any(|controller| controller == "cpu") {
             (&["cpu", "cpu,cpuacct"], quota_v1)

@@ -1,1 +1,331 @@
+//! Models for `loom`: each runs the pool's own code through every interleaving of a few threads, up to a bound on
+//! preemptions. How to run them is in `README.md`.
 
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use loom::thread;
+
+use super::buffers::{Accumulate, Buffers};
+use super::graph::{Class, Graph, GraphBuilder, TaskId};
+use super::latch::Latch;
+use super::queue::RankQueue;
+use super::run::Run;
+use super::sleep::Sleepers;
+use super::sum::ConvergentSum;
+use super::turn::Turn;
+use super::worker::WorkerId;
+
+/// Plain memory of the tasks: `loom` fails a model in which two accesses are not ordered.
+struct Cells(Vec<UnsafeCell<usize>>);
+
+// SAFETY: whether all accesses are ordered is what the models are about; `loom` checks each.
+#[allow(unsafe_code)]
+unsafe impl Sync for Cells {}
+// SAFETY: plain numbers.
+#[allow(unsafe_code)]
+unsafe impl Send for Cells {}
+
+#[allow(unsafe_code)]
+impl Cells {
+    fn new(len: usize) -> Arc<Self> {
+        Arc::new(Self((0..len).map(|_| UnsafeCell::new(0)).collect()))
+    }
+
+    fn get(&self, i: usize) -> usize {
+        // SAFETY: `loom` checks that no write overlaps.
+        self.0[i].with(|cell| unsafe { *cell })
+    }
+
+    fn add(&self, i: usize, value: usize) {
+        // SAFETY: `loom` checks that no access overlaps.
+        self.0[i].with_mut(|cell| unsafe { *cell += value });
+    }
+}
+
+fn pop_all(queue: &RankQueue, restored: &AtomicUsize) -> Vec<u32> {
+    std::iter::from_fn(|| queue.pop(200, || _ = restored.fetch_add(1, Relaxed))).collect()
+}
+
+/// Each task pushed is taken by exactly one of two thieves or is still found by the owner afterwards, with what its
+/// pusher wrote.
+#[test]
+fn queue_loses_and_doubles_nothing() {
+    loom::model(|| {
+        let queue = Arc::new(RankQueue::new(200));
+        let cells = Cells::new(2);
+        let restored = Arc::new(AtomicUsize::new(0));
+        queue.push(3);
+        let thieves: Vec<_> = (0..2)
+            .map(|_| {
+                let (queue, cells, restored) =
+                    (Arc::clone(&queue), Arc::clone(&cells), Arc::clone(&restored));
+                thread::spawn(move || {
+                    let taken = pop_all(&queue, &restored);
+                    // Rank 5 hands cell 0 over, rank 70 cell 1.
+                    taken.iter().for_each(|&rank| match rank {
+                        5 => cells.add(0, 1),
+                        70 => cells.add(1, 1),
+                        _ => {}
+                    });
+                    taken
+                })
+            })
+            .collect();
+        cells.add(0, 1);
+        queue.push(5);
+        cells.add(1, 1);
+        queue.push(70);
+        let mut all: Vec<u32> = thieves.into_iter().flat_map(|thief| thief.join().unwrap()).collect();
+        all.extend(pop_all(&queue, &restored));
+        all.sort_unstable();
+        assert_eq!(all, [3, 5, 70]);
+    });
+}
+
+/// "The hidden word": whoever looks while a word is hidden is told afterwards that it was.
+#[test]
+fn a_hidden_word_is_announced() {
+    loom::model(|| {
+        let queue = Arc::new(RankQueue::new(64));
+        // Leaves the mark of an empty word behind.
+        queue.push(1);
+        assert_eq!(queue.pop(64, || {}), Some(1));
+        let announced = Arc::new(AtomicUsize::new(0));
+        let thief = {
+            let (queue, announced) = (Arc::clone(&queue), Arc::clone(&announced));
+            thread::spawn(move || queue.pop(64, || _ = announced.fetch_add(1, Relaxed)))
+        };
+        queue.push(2);
+        let seen = queue.first();
+        let taken = thief.join().unwrap();
+        // A push that has returned is seen, or was taken, or has been announced again.
+        assert!(seen == Some(2) || taken == Some(2) || announced.load(Relaxed) > 0);
+        assert_eq!(taken.or(queue.pop(64, || {})), Some(2));
+    });
+}
+
+/// "The lost wake-up", and two wakers at one sleeper.
+#[test]
+fn no_wake_up_is_lost() {
+    loom::model(|| {
+        let sleepers = Arc::new(Sleepers::new(1));
+        let queue = Arc::new(RankQueue::new(64));
+        let worker = {
+            let (sleepers, queue) = (Arc::clone(&sleepers), Arc::clone(&queue));
+            thread::spawn(move || {
+                sleepers.register(0);
+                let mut taken = 0;
+                while taken < 2 {
+                    match queue.pop(64, || {}) {
+                        Some(_) => taken += 1,
+                        None => sleepers.sleep(0, || queue.first().is_some()),
+                    }
+                }
+            })
+        };
+        let other = {
+            let (sleepers, queue) = (Arc::clone(&sleepers), Arc::clone(&queue));
+            thread::spawn(move || {
+                queue.push(1);
+                sleepers.wake(1, 0);
+            })
+        };
+        queue.push(0);
+        sleepers.wake(1, 0);
+        other.join().unwrap();
+        // A deadlock, which loom reports, if the worker sleeps beside a task.
+        worker.join().unwrap();
+    });
+}
+
+/// "The latch that opened early": two waits in a row, the second with arrivals that come before it.
+#[test]
+fn latch_opens_after_all_arrivals() {
+    loom::model(|| {
+        let latch = Arc::new(Latch::new());
+        let cells = Cells::new(2);
+        latch.expect(2);
+        let threads: Vec<_> = (0..2)
+            .map(|i| {
+                let (latch, cells) = (Arc::clone(&latch), Arc::clone(&cells));
+                thread::spawn(move || {
+                    cells.add(i, 1);
+                    latch.arrive();
+                })
+            })
+            .collect();
+        latch.wait();
+        assert_eq!((cells.get(0), cells.get(1)), (1, 1));
+        latch.wait();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// The turn excludes, and lets everyone in at last, by the fast path and by the queue.
+#[test]
+fn turns_exclude_each_other() {
+    loom::model(|| {
+        let turn = Arc::new(Turn::new());
+        let cells = Cells::new(1);
+        let visit = |turn: &Turn, cells: &Cells, id: usize| {
+            turn.enter(id);
+            cells.add(0, 1);
+            turn.leave(id, id);
+        };
+        let other = {
+            let (turn, cells) = (Arc::clone(&turn), Arc::clone(&cells));
+            thread::spawn(move || visit(&turn, &cells, 2))
+        };
+        visit(&turn, &cells, 1);
+        visit(&turn, &cells, 1);
+        other.join().unwrap();
+        assert!([1, 2].contains(&turn.enter(3)));
+        assert_eq!(cells.get(0), 3);
+    });
+}
+
+/// Runs `steps` iterations of a graph with `workers` threads on the pool's own counters, queues, latches and sleepers.
+fn run_graph(graph: Graph, workers: usize, steps: usize, work: impl Fn(TaskId) + Send + Sync + 'static) {
+    let sleepers = Arc::new(Sleepers::new(workers));
+    let run = Arc::new(Run::new(graph, workers, Box::new(move |task, _| work(task))));
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..workers)
+        .map(|index| {
+            let (sleepers, run, stop) = (Arc::clone(&sleepers), Arc::clone(&run), Arc::clone(&stop));
+            let victims: Vec<usize> = (0..workers).filter(|&other| other != index).collect();
+            thread::spawn(move || {
+                let worker = WorkerId::new(index);
+                sleepers.register(index);
+                loop {
+                    let mut next = run.find(worker, &victims, &sleepers);
+                    if next.is_none() {
+                        if stop.load(Acquire) {
+                            return;
+                        }
+                        sleepers.sleep(index, || stop.load(Relaxed) || run.has_ready());
+                    }
+                    while let Some(rank) = next {
+                        next = run.execute(rank, worker, &sleepers);
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..steps {
+        run.begin(&sleepers);
+        run.wait_gate();
+    }
+    run.wait_drain();
+    drop(run.take_work());
+    stop.store(true, Release);
+    sleepers.wake(usize::MAX, 0);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// "The update registered late", the original's race: the forward task of a step must see the update of the step before,
+/// and the update must have run before it, once.
+#[test]
+fn the_next_step_waits_for_the_update() {
+    loom::model(|| {
+        let mut builder = GraphBuilder::new();
+        let forward = builder.task(1, Class::Gated);
+        let update = builder.task(1, Class::Deferred);
+        builder.edge(forward, update);
+        builder.carried(update, forward);
+        let cells = Cells::new(2);
+        let seen = Arc::clone(&cells);
+        run_graph(builder.build().unwrap(), 1, 2, move |task| {
+            let (forwards, updates) = (seen.get(0), seen.get(1));
+            if task == forward {
+                assert_eq!(forwards, updates, "the weights are those of the step before");
+                seen.add(0, 1);
+            } else {
+                assert_eq!(forwards, updates + 1, "the gradient is that of this step");
+                seen.add(1, 1);
+            }
+        });
+        assert_eq!((cells.get(0), cells.get(1)), (2, 2));
+    });
+}
+
+/// Two workers, two tasks that converge on one, which hands over to a deferred one; the caller sees what all did.
+///
+/// The calling thread is one of the workers here: a third thread would make the model too large.
+#[test]
+fn a_task_waits_for_all_its_predecessors() {
+    loom::model(|| {
+        let mut builder = GraphBuilder::new();
+        let parts = [builder.task(1, Class::Gated), builder.task(1, Class::Gated)];
+        let whole = builder.task(1, Class::Gated);
+        let update = builder.task(1, Class::Deferred);
+        parts.iter().for_each(|&part| builder.edge(part, whole));
+        builder.edge(whole, update);
+        builder.carried(update, whole);
+        let cells = Cells::new(4);
+        let seen = Arc::clone(&cells);
+        let work = move |task: TaskId, _| match task.index() {
+            part @ (0 | 1) => seen.add(part, 1),
+            2 => seen.add(2, seen.get(0) + seen.get(1)),
+            _ => seen.add(3, seen.get(2)),
+        };
+        let run = Arc::new(Run::new(builder.build().unwrap(), 2, Box::new(work)));
+        let sleepers = Arc::new(Sleepers::new(2));
+        let serve = |run: &Run, sleepers: &Sleepers, index: usize| {
+            let worker = WorkerId::new(index);
+            while let Some(found) = run.find(worker, &[1 - index], sleepers) {
+                let mut next = Some(found);
+                while let Some(rank) = next {
+                    next = run.execute(rank, worker, sleepers);
+                }
+            }
+        };
+        run.begin(&sleepers);
+        let other = {
+            let (run, sleepers) = (Arc::clone(&run), Arc::clone(&sleepers));
+            thread::spawn(move || serve(&run, &sleepers, 1))
+        };
+        serve(&run, &sleepers, 0);
+        run.wait_gate();
+        assert_eq!(cells.get(2), 2);
+        run.wait_drain();
+        assert_eq!(cells.get(3), 2);
+        other.join().unwrap();
+    });
+}
+
+struct Number(usize);
+
+impl Accumulate for Number {
+    fn accumulate(&mut self, other: &Self) {
+        self.0 += other.0;
+    }
+}
+
+/// Exactly one of three contributions completes the sum, which contains all, in two rounds with the buffers that are said
+/// to be enough.
+#[test]
+fn a_sum_is_complete_once() {
+    loom::model(|| {
+        const THREADS: usize = 3;
+        let buffers = Buffers::new(ConvergentSum::<Number>::buffers_needed(THREADS, 1), || Number(0));
+        let sum = Arc::new(ConvergentSum::new(THREADS, Arc::new(buffers)));
+        let contribute = |sum: &ConvergentSum<Number>, value: usize| {
+            let mut buffer = sum.buffers().take().expect("enough buffers");
+            buffer.0 = value;
+            sum.add(buffer).map(|total| total.0)
+        };
+        let threads: Vec<_> = (1..THREADS)
+            .map(|i| {
+                let sum = Arc::clone(&sum);
+                thread::spawn(move || contribute(&sum, 10_usize.pow(i as u32)))
+            })
+            .collect();
+        let mut totals = vec![contribute(&sum, 1)];
+        totals.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        assert_eq!(totals.into_iter().flatten().collect::<Vec<_>>(), [111]);
+        // The sum is ready for the next round.
+        assert_eq!([2, 3, 4].map(|value| contribute(&sum, value)), [None, None, Some(9)]);
+    });
+}

@@ -200,23 +200,26 @@ impl Pool {
 /// The place of each worker.
 fn workers(options: &PoolOptions) -> Result<Vec<Cpu>, PoolError> {
     let allowed = allowed_cpus().map_err(PoolError::Affinity)?;
-    let (cpus, default) = match &options.cores {
+    let cpus = match &options.cores {
         Some(cores) => {
             if let Some(&core) = cores.iter().find(|core| !allowed.contains(core)) {
                 return Err(PoolError::CoreNotAllowed { core, allowed });
             }
-            (Topology::of(cores).cpus().to_vec(), cores.len())
+            Topology::of(cores).cpus().to_vec()
         }
-        None => {
-            let topology = Topology::of(&allowed);
-            let quota = cpu_quota(Path::new("/")).map_or(usize::MAX, |quota| quota.ceil() as usize);
-            (topology.placement(), topology.physical_cores().min(quota))
-        }
+        None => Topology::of(&allowed).placement(),
     };
     if cpus.is_empty() {
         return Err(PoolError::NoCore);
     }
-    match options.threads.unwrap_or(default) {
+    let default = || match options.cores {
+        Some(_) => cpus.len(),
+        None => {
+            let quota = cpu_quota(Path::new("/")).map_or(usize::MAX, |quota| quota.ceil() as usize);
+            Topology::of(&allowed).physical_cores().min(quota)
+        }
+    };
+    match options.threads.unwrap_or_else(default) {
         0 => Err(PoolError::NoThread),
         threads => Ok(cpus.iter().copied().cycle().take(threads).collect()),
     }

@@ -118,22 +118,31 @@ impl Run {
     /// deferred one likewise.
     #[inline]
     pub(super) fn find(&self, worker: WorkerId, victims: &[usize], sleepers: &Sleepers) -> Option<u32> {
-        let restored = || sleepers.wake(WAKE_FANOUT, worker.index());
-        for limit in [self.graph.n_gated, self.graph.len() as u32] {
-            if let Some(rank) = self.queues[worker.index()].pop(limit, restored) {
-                return Some(rank);
-            }
-            for &victim in victims {
-                if let Some(rank) = self.queues[victim].pop(limit, restored) {
-                    // The victim has more than it can do at once: others may help as well.
-                    if self.queues[victim].first().is_some() {
-                        sleepers.wake(WAKE_FANOUT, worker.index());
-                    }
-                    return Some(rank);
-                }
-            }
+        let (gated, all) = (self.graph.n_gated, self.graph.len() as u32);
+        let found = self.find_below(gated, worker, victims, sleepers);
+        if found.is_some() || gated == all { found } else { self.find_below(all, worker, victims, sleepers) }
+    }
+
+    #[inline]
+    fn find_below(
+        &self,
+        limit: u32,
+        worker: WorkerId,
+        victims: &[usize],
+        sleepers: &Sleepers,
+    ) -> Option<u32> {
+        let wake = || sleepers.wake(WAKE_FANOUT, worker.index());
+        if let Some(rank) = self.queues[worker.index()].pop(limit, wake) {
+            return Some(rank);
         }
-        None
+        victims.iter().map(|&victim| &self.queues[victim]).find_map(|queue| {
+            let stolen = queue.pop(limit, wake)?;
+            // The victim has more than it can do at once: others may help as well.
+            if queue.first().is_some() {
+                wake();
+            }
+            Some(stolen)
+        })
     }
 
     /// Runs a task that this worker has taken, and releases what waited for it. Returns the task to run next if one
