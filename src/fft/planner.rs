@@ -10,11 +10,11 @@ use crate::volume::Extent;
 /// How the algorithm of a plan is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
-    /// By a cost model: planning takes microseconds, the same extent always gets the same algorithm on the same
-    /// processor, so results are reproducible bit for bit from one run to the next.
+    /// By a cost model: planning takes milliseconds, and the same extent always gets the same algorithm on the same
+    /// processor, so that results are reproducible bit for bit from one run to the next.
     Estimate,
-    /// By timing candidates for some hundredths of a second per extent. Up to twice as fast to execute, but two runs may
-    /// choose differently and then differ in the last bits. (rustfft has no such choice and takes this as `Estimate`.)
+    /// By timing candidates for some tenths of a second per extent. Up to twice as fast to execute, but two runs may choose
+    /// differently and then differ in the last bits. rustfft has no such choice: there this is the same as `Estimate`.
     #[default]
     Measure,
 }

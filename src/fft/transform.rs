@@ -6,8 +6,8 @@ use crate::volume::Extent;
 
 /// Images and spectra begin at a multiple of this many bytes: a cache line.
 ///
-/// FFTW has SIMD code for buffers aligned like those it planned with, and falls back to scalar code (up to twice as slow)
-/// when asked for plans that take any address. What it needs at least is 16 bytes.
+/// FFTW's plans serve buffers aligned like those it planned with; plans that take any address find fewer SIMD codelets and
+/// took up to twice as long. Sixteen bytes would do for FFTW, a whole line keeps vector loads from splitting lines.
 pub const ALIGNMENT: usize = 64;
 
 /// The 3D Fourier transform of real images of one extent, and its inverse.

@@ -148,7 +148,7 @@ fn dashes(
     style: ShapeStyle,
 ) -> plotters::element::DashedPathElement<impl Iterator<Item = (i32, i32)> + Clone, u32> {
     let end = (26 * SCALE) as i32;
-    plotters::element::DashedPathElement::new([(x, y), (x + end, y)].into_iter(), 3 * SCALE, 4 * SCALE, style)
+    plotters::element::DashedPathElement::new([(x, y), (x + end, y)], 3 * SCALE, 4 * SCALE, style)
 }
 
 /// `points`, or means of equally many neighbours where they are too many to tell apart.

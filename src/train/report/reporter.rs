@@ -176,7 +176,9 @@ impl Observer for Reporter {
             voxels_per_second: recent.voxels_per_second(),
             left: self.left(step.iteration),
         });
-        if step.iteration % self.options.report_every == 0 || step.iteration == self.options.iterations {
+        if step.iteration.is_multiple_of(self.options.report_every)
+            || step.iteration == self.options.iterations
+        {
             let window = std::mem::take(&mut self.window);
             self.record(Record {
                 iteration: step.iteration,
