@@ -1,4 +1,7 @@
+use znn_kernels::Isa;
+
 use super::*;
+use crate::conv::{Choice, Method};
 
 fn layer(text: &str) -> Table {
     toml::from_str(text).unwrap()

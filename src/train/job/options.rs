@@ -1,0 +1,141 @@
+//! The options that are a choice among names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use znn_kernels::Isa;
+
+use crate::conv::{Choice, Method};
+use crate::data;
+
+/// What the network learns from the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Inside a cell (label > 0) or not, as one channel or, with the complement, as two.
+    Boundary,
+    /// Three channels: whether a voxel and its predecessor along x, y, z have the same label.
+    Affinity,
+    /// One channel: the labels as they are.
+    Raw,
+}
+
+impl Target {
+    /// The target of a network with `channels` output maps, or `None` where it cannot have so many.
+    pub fn with_channels(self, channels: usize) -> Option<data::Target> {
+        match (self, channels) {
+            (Target::Boundary, 1 | 2) => Some(data::Target::Boundary { channels }),
+            (Target::Affinity, 3) => Some(data::Target::Affinity),
+            (Target::Raw, 1) => Some(data::Target::Raw),
+            _ => None,
+        }
+    }
+
+    /// The numbers of output maps that a network for this target may have, in words.
+    pub fn expected_channels(self) -> &'static str {
+        match self {
+            Target::Boundary => "1 or 2",
+            Target::Affinity => "3",
+            Target::Raw => "1",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Target::Boundary => "boundary",
+            Target::Affinity => "affinity",
+            Target::Raw => "raw",
+        })
+    }
+}
+
+/// The loss as asked for; see [`Job::loss`] for the choice behind `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// `softmax` for boundaries, `binomial-cross-entropy` for affinities, `square` for raw labels.
+    Auto,
+    /// The squared difference.
+    Square,
+    /// The squared difference where it exceeds a margin of 0.2.
+    SquareSquare,
+    /// The cross entropy of each channel for itself.
+    BinomialCrossEntropy,
+    /// Softmax over the channels and its cross entropy.
+    Softmax,
+}
+
+impl LossKind {
+    /// The loss that `auto` stands for with `target`; any other is itself.
+    pub fn resolve(self, target: Target) -> Self {
+        match (self, target) {
+            (LossKind::Auto, Target::Boundary) => LossKind::Softmax,
+            (LossKind::Auto, Target::Affinity) => LossKind::BinomialCrossEntropy,
+            (LossKind::Auto, Target::Raw) => LossKind::Square,
+            (loss, _) => loss,
+        }
+    }
+}
+
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LossKind::Auto => "auto",
+            LossKind::Square => "square",
+            LossKind::SquareSquare => "square-square",
+            LossKind::BinomialCrossEntropy => "binomial-cross-entropy",
+            LossKind::Softmax => "softmax",
+        })
+    }
+}
+
+/// How convolutions are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Whichever measures fastest for each layer.
+    Auto,
+    /// SIMD loops over the images.
+    Direct,
+    /// Products of spectra.
+    Fft,
+}
+
+impl Algorithm {
+    /// The choice for all layers.
+    pub fn choice(self) -> Choice {
+        match self {
+            Algorithm::Auto => Choice::Measure,
+            Algorithm::Direct => Choice::Fixed(Method::Direct),
+            Algorithm::Fft => Choice::Fixed(Method::Fft),
+        }
+    }
+}
+
+/// The instruction-set tier as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsaChoice {
+    /// The widest of the machine.
+    Auto,
+    /// Portable code.
+    Scalar,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 foundation.
+    Avx512f,
+}
+
+impl IsaChoice {
+    /// The tier that is meant on this machine, which may lack it ([`Isa::is_available`]).
+    pub fn isa(self) -> Isa {
+        match self {
+            IsaChoice::Auto => Isa::best(),
+            IsaChoice::Scalar => Isa::Scalar,
+            IsaChoice::Avx2 => Isa::Avx2,
+            IsaChoice::Avx512f => Isa::Avx512f,
+        }
+    }
+}
