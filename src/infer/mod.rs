@@ -28,7 +28,9 @@ pub enum InferError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The volume is smaller than the field of view.
-    #[error("the volume has extent {volume}, but the network's field of view is {fov}: a valid prediction needs at least that")]
+    #[error(
+        "the volume has extent {volume}, but the network's field of view is {fov}: a valid prediction needs at least that"
+    )]
     TooSmall {
         /// The volume.
         volume: Extent,
@@ -78,7 +80,8 @@ impl Predictor {
         let lowered = lower(engine, network, &shapes, |edge, problem| {
             engine.method(network.algorithm(edge, algorithm), problem, Passes::Inference)
         })?;
-        let outputs = network.outputs().map(|node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
+        let outputs =
+            network.outputs().map(|node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
         let mut predictor = Self {
             plan: lowered.plan.build(engine.pool(), engine.kernels()),
             network: network.clone(),

@@ -117,7 +117,15 @@ impl PlanBuilder {
         } else {
             threads * TASKS_PER_WORKER
         };
-        Self { buffers: Vec::new(), tasks: Vec::new(), sums: Vec::new(), inputs: 0, outputs: 0, splits, deterministic }
+        Self {
+            buffers: Vec::new(),
+            tasks: Vec::new(),
+            sums: Vec::new(),
+            inputs: 0,
+            outputs: 0,
+            splits,
+            deterministic,
+        }
     }
 
     /// How many tasks a layer's pass should be divided into, where its work allows.

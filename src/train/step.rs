@@ -5,9 +5,12 @@ use std::sync::Arc;
 use crate::conv::{Choice, Passes};
 use crate::engine::Engine;
 use crate::fft::FftError;
-use crate::network::{EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes, UpdateOverrides};
-use crate::ops::loss::{self, Loss};
+use crate::network::{
+    EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes,
+    UpdateOverrides,
+};
 pub use crate::ops::loss::Outcome;
+use crate::ops::loss::{self, Loss};
 use crate::ops::update::{self, Rule, Target, settings};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
@@ -178,7 +181,9 @@ impl TrainingStep {
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
             let group = group(&mut plan, lowering.weights(edge).expect("a convolution has weights"));
-            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else { unreachable!("weights of a convolution") };
+            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else {
+                unreachable!("weights of a convolution")
+            };
             let to = target(group, rule(&network[edge].update));
             update::weights(&mut plan, &site(&network[edge].name), gradients, to, size, repeat);
             edges.push((edge, group));
@@ -220,7 +225,12 @@ impl TrainingStep {
     /// Runs one iteration. `inputs` and `wanted` in the order of the network's input and output nodes.
     ///
     /// The update of the weights may still go on when this returns. Panics where an image has the wrong shape.
-    pub fn run(&mut self, inputs: &[&Tensor], wanted: &[Wanted<'_>], settings: Settings) -> Result<Outcome, PlanError> {
+    pub fn run(
+        &mut self,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
         let mut values = [0.0; settings::LEN];
         values[settings::ETA] = settings.eta;
         values[settings::FACTOR] = settings.factor;

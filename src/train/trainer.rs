@@ -11,7 +11,8 @@ use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
 use crate::data::{
-    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume, synthetic, tiff,
+    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume,
+    synthetic, tiff,
 };
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
@@ -44,7 +45,7 @@ pub mod notes {
 }
 
 /// The network of the demo.
-const DEMO_NETWORK: &str = include_str!("demo.znn");
+const DEMO_NETWORK: &str = include_str!("../../examples/networks/membranes3d.znn");
 
 /// Training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +95,9 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// The network has the wrong number of outputs for the target.
-    #[error("the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected}")]
+    #[error(
+        "the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected}"
+    )]
     Outputs {
         /// Names and sizes of the network's output groups.
         found: Vec<(String, usize)>,
@@ -122,7 +125,9 @@ pub enum TrainError {
         found: String,
     },
     /// The loss is no number any more.
-    #[error("iteration {iteration}: the loss is {loss}; the last checkpoint is kept. A smaller learning rate (--eta) often helps")]
+    #[error(
+        "iteration {iteration}: the loss is {loss}; the last checkpoint is kept. A smaller learning rate (--eta) often helps"
+    )]
     Diverged {
         /// The iteration.
         iteration: u64,
@@ -163,7 +168,8 @@ impl Trainer {
         let mut warnings = Vec::new();
         let network = read_network(&job, &mut warnings)?;
         let model_path = job.out.join(FileNames::MODEL);
-        std::fs::create_dir_all(&job.out).map_err(|source| TrainError::Folder { path: job.out.clone(), source })?;
+        std::fs::create_dir_all(&job.out)
+            .map_err(|source| TrainError::Folder { path: job.out.clone(), source })?;
         let checkpoint = match (model_path.exists(), resume) {
             (true, true) => Some(weights_file::load(&model_path)?),
             (true, false) => return Err(TrainError::Occupied { path: model_path }),
@@ -398,7 +404,8 @@ fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainE
 
 /// What the channels of the network's output mean.
 fn output_target(network: &Network, job: &Job) -> Result<Target, TrainError> {
-    let found: Vec<_> = network.outputs().map(|node| (network[node].name.clone(), network[node].size)).collect();
+    let found: Vec<_> =
+        network.outputs().map(|node| (network[node].name.clone(), network[node].size)).collect();
     let target = match found[..] {
         [(_, size)] => job.target.with_channels(size),
         _ => None,
