@@ -44,7 +44,7 @@ pub mod notes {
 }
 
 /// The network of the demo.
-const DEMO_NETWORK: &str = include_str!("demo.znn");
+const DEMO_NETWORK: &str = include_str!("../../examples/networks/membranes3d.znn");
 
 /// Training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
