@@ -90,7 +90,7 @@ impl Engine {
             Choice::Measure if !self.deterministic => {
                 self.tuner.measure(problem, passes, &self.pool, self.tools())
             }
-            Choice::Measure | Choice::Estimate => estimate(problem, self.tools()),
+            Choice::Measure | Choice::Estimate => estimate(problem, passes, self.tools()),
         }
     }
 }

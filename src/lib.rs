@@ -2,13 +2,12 @@
 #![deny(unsafe_code)]
 
 pub mod atomic_file;
-mod cgroup;
 pub mod conv;
 pub mod data;
 pub mod engine;
 pub mod fft;
 pub mod infer;
-pub mod memory;
+pub mod machine;
 pub mod network;
 pub mod ops;
 pub mod plan;

@@ -52,7 +52,8 @@ impl Golden {
         let text = std::fs::read_to_string(folder.join("case.json")).expect("case.json");
         let case: Case = serde_json::from_str(&text).expect("case.json");
         let bytes = std::fs::read(folder.join("data.f64")).expect("data.f64");
-        let data = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes"))).collect();
+        let data =
+            bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes"))).collect();
         let network = Arc::new(spec::read(&folder.join("net.znn")).expect("net.znn").network);
         Self { name: folder.display().to_string(), case, data, network }
     }
@@ -98,7 +99,9 @@ impl Golden {
     fn loss(&self) -> Loss {
         match self.case.loss.as_str() {
             "square_loss" => Loss::SQUARE,
-            "square_square_loss" => Loss::Values(znn_kernels::Loss::SquareSquare { margin: self.case.margin }),
+            "square_square_loss" => {
+                Loss::Values(znn_kernels::Loss::SquareSquare { margin: self.case.margin })
+            }
             "binomial_cross_entropy" => Loss::BINOMIAL_CROSS_ENTROPY,
             "softmax_loss" => Loss::Softmax,
             other => panic!("{}: unknown loss {other}", self.name),
@@ -109,7 +112,10 @@ impl Golden {
         assert_eq!(found.len(), expected.len(), "{}: {what}", self.name);
         let largest = max_abs(expected);
         let patch = self.case.outsz.len() as f64;
-        let terms = self.network.outputs().filter_map(|node| self.array(&format!("it1_grad_{}", self.network[node].name)));
+        let terms = self
+            .network
+            .outputs()
+            .filter_map(|node| self.array(&format!("it1_grad_{}", self.network[node].name)));
         let rounding = CANCELLATION * terms.map(max_abs).fold(0.0, f64::max);
         let floor = match what {
             _ if what.contains("_dE_b_") => rounding,
@@ -143,8 +149,7 @@ impl Golden {
         let targets: Vec<Tensor> =
             network.outputs().map(|node| self.tensor(&format!("label_{}", network[node].name))).collect();
         let inputs: Vec<&Tensor> = inputs.iter().collect();
-        let wanted: Vec<Wanted<'_>> =
-            targets.iter().map(|target| Wanted { target, weight: None }).collect();
+        let wanted: Vec<Wanted<'_>> = targets.iter().map(|target| Wanted { target, weight: None }).collect();
         let settings = Settings { eta: self.case.eta, factor: 1.0, key: 0 };
         let mut compared = 0;
         for iteration in 1..=self.case.iterations {

@@ -63,14 +63,15 @@ impl Direct {
         for part in 0..parts {
             let maps = PlanBuilder::part(geometry.c_out, 1, parts, part);
             let (read, write) = (plan.rows(dy, maps.clone()), plan.rows(padded, maps.clone()));
-            plan.task(self.label("pad_gradient"), (len * maps.len()) as f64 / 8.0).read(read).write(write).run(
-                move |views| {
+            plan.task(self.label("pad_gradient"), (len * maps.len()) as f64 / 8.0)
+                .read(read)
+                .write(write)
+                .run(move |views| {
                     let ([dy], [mut padded]) = (views.reads.take(), views.writes.take());
                     for map in 0..dy.rows() {
                         kernels.pad_gradient(&geometry, dy.row(map), padded.row_mut(map));
                     }
-                },
-            );
+                });
         }
         self.padded = Some(padded);
         padded
@@ -81,9 +82,10 @@ impl Algorithm for Direct {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
         let (geometry, kernels) = (self.geometry, self.kernels);
         let all = 0..geometry.c_out;
-        let packed = self.pack(plan, "pack_forward", kernels.packed_forward_len(&geometry), move |k, g, w, packed| {
-            k.pack_forward(g, w, all.clone(), packed);
-        });
+        let packed =
+            self.pack(plan, "pack_forward", kernels.packed_forward_len(&geometry), move |k, g, w, packed| {
+                k.pack_forward(g, w, all.clone(), packed);
+            });
         let [depth, height, width] = geometry.output();
         let in_plane = geometry.input[1] * geometry.input[2];
         let reach = geometry.input[0] - depth;
@@ -92,10 +94,15 @@ impl Algorithm for Direct {
         for plane_part in 0..plane_parts {
             let planes = PlanBuilder::part(depth, 1, plane_parts, plane_part);
             // The slab of the input that these planes are made of is a convolution of its own.
-            let slab = Geometry { input: [planes.len() + reach, geometry.input[1], geometry.input[2]], ..geometry };
+            let slab =
+                Geometry { input: [planes.len() + reach, geometry.input[1], geometry.input[2]], ..geometry };
             for map_part in 0..map_parts {
                 let maps = PlanBuilder::part(geometry.c_out, block, map_parts, map_part);
-                let x = plan.region(x, 0..geometry.c_in, planes.start * in_plane..(planes.end + reach) * in_plane);
+                let x = plan.region(
+                    x,
+                    0..geometry.c_in,
+                    planes.start * in_plane..(planes.end + reach) * in_plane,
+                );
                 let out = planes.start * height * width..planes.end * height * width;
                 let y = plan.region(to.y, maps.clone(), out);
                 let packed = plan.whole(packed);

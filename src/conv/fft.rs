@@ -44,7 +44,12 @@ pub(super) struct WholeImage {
 
 impl WholeImage {
     pub fn new(layer: Layer, tools: Tools<'_>) -> Result<Self, FftError> {
-        let transform = tools.planner.plan(tools.planner.good_extent(layer.problem.input))?;
+        let extent = tools.planner.good_extent(layer.problem.input);
+        // No buffer could hold them.
+        if isize::try_from(Self::bytes(&layer.problem, extent)).is_err() {
+            return Err(FftError::TooLarge(extent));
+        }
+        let transform = tools.planner.plan(extent)?;
         Ok(Self { layer, kernels: tools.kernels, transform, x: None, weights: None, dy: None })
     }
 
@@ -75,7 +80,13 @@ impl WholeImage {
     }
 
     /// Adds a transform of each row of `images` (of extent `from`).
-    fn transform_rows(&self, plan: &mut PlanBuilder, images: Buffer, from: Extent, stage: &'static str) -> Buffer {
+    fn transform_rows(
+        &self,
+        plan: &mut PlanBuilder,
+        images: Buffer,
+        from: Extent,
+        stage: &'static str,
+    ) -> Buffer {
         let (maps, _) = plan.dimensions(images);
         let spectra = plan.transient(maps, self.row());
         for map in 0..maps {
@@ -101,22 +112,29 @@ impl WholeImage {
         }
         let Problem { c_in, c_out, kernel, dilation, .. } = self.layer.problem;
         let pairs = c_in * c_out;
-        let spectra =
-            if self.layer.frozen { plan.persistent(pairs, self.row()) } else { plan.transient(pairs, self.row()) };
+        let spectra = if self.layer.frozen {
+            plan.persistent(pairs, self.row())
+        } else {
+            plan.transient(pairs, self.row())
+        };
         let parts = plan.splits().min(pairs);
         for part in 0..parts {
             let pairs = PlanBuilder::part(pairs, 1, parts, part);
             let maps = pairs.start / c_in..(pairs.end - 1) / c_in + 1;
-            let (read, write) = (plan.rows(self.layer.weights, maps.clone()), plan.rows(spectra, pairs.clone()));
+            let (read, write) =
+                (plan.rows(self.layer.weights, maps.clone()), plan.rows(spectra, pairs.clone()));
             let transform = self.transform.clone();
             let task = plan.task(self.label("transform_weights"), self.transform_cost() * pairs.len() as f64);
             let task = if self.layer.frozen { task.preparation() } else { task };
             task.read(read).write(write).scratch(transform.extent().len()).run(move |views| {
                 let ([weights], [mut spectra]) = (views.reads.take(), views.writes.take());
                 for (row, pair) in pairs.clone().enumerate() {
-                    let taps = &weights.row(pair / c_in - maps.start)[pair % c_in * kernel.len()..][..kernel.len()];
+                    let taps =
+                        &weights.row(pair / c_in - maps.start)[pair % c_in * kernel.len()..][..kernel.len()];
                     views.scratch.fill(0.0);
-                    for (tap, position) in taps.iter().zip(tap_positions(kernel, dilation, transform.extent())) {
+                    for (tap, position) in
+                        taps.iter().zip(tap_positions(kernel, dilation, transform.extent()))
+                    {
                         views.scratch[position] = *tap;
                     }
                     transform.forward(views.scratch, coefficients_mut(&*transform, spectra.row_mut(row)));
@@ -162,7 +180,12 @@ impl WholeImage {
                         let cols = start..cols.min(start + 2 * RUN);
                         let mut out = out.part(0..out.rows(), cols.clone());
                         kernels.spectral_multiply(
-                            conjugate, columns(weights, &cols), strides, columns(v, &cols), false, &mut out,
+                            conjugate,
+                            columns(weights, &cols),
+                            strides,
+                            columns(v, &cols),
+                            false,
+                            &mut out,
                         );
                     }
                 });

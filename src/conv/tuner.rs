@@ -70,7 +70,8 @@ impl Tuner {
             return method;
         }
         let candidates = Method::ALL.into_iter().filter(|&method| admissible(method, problem, tools));
-        let timed = candidates.filter_map(|method| Some((time(method, problem, passes, pool, tools)?, method)));
+        let timed =
+            candidates.filter_map(|method| Some((time(method, problem, passes, pool, tools)?, method)));
         let best = timed.min_by_key(|&(time, _)| time).map_or(Method::Direct, |(_, method)| method);
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, best);
         best
@@ -89,7 +90,13 @@ fn admissible(method: Method, problem: &Problem, tools: Tools<'_>) -> bool {
 }
 
 /// The shortest of a few steps of the layer alone; `None` where it cannot be run.
-fn time(method: Method, problem: &Problem, passes: Passes, pool: &Pool, tools: Tools<'_>) -> Option<Duration> {
+fn time(
+    method: Method,
+    problem: &Problem,
+    passes: Passes,
+    pool: &Pool,
+    tools: Tools<'_>,
+) -> Option<Duration> {
     const STEPS: usize = 4;
     const ENOUGH: Duration = Duration::from_millis(200);
     let mut plan = single_layer(method, problem, passes, pool, tools)?;
@@ -110,7 +117,13 @@ fn time(method: Method, problem: &Problem, passes: Passes, pool: &Pool, tools: T
 }
 
 /// A plan of one layer on images of zeros. (Times do not depend on the values: there are no denormals among them.)
-fn single_layer(method: Method, problem: &Problem, passes: Passes, pool: &Pool, tools: Tools<'_>) -> Option<Plan> {
+fn single_layer(
+    method: Method,
+    problem: &Problem,
+    passes: Passes,
+    pool: &Pool,
+    tools: Tools<'_>,
+) -> Option<Plan> {
     let mut plan = PlanBuilder::new(pool.threads(), false);
     let Problem { c_in, c_out, input, kernel, .. } = *problem;
     let output = problem.output();
@@ -134,6 +147,7 @@ fn single_layer(method: Method, problem: &Problem, passes: Passes, pool: &Pool, 
             collect(&mut plan, &name, weights, gradient);
         }
     }
+    plan.check_memory(pool.threads()).ok()?;
     Some(plan.build(pool, tools.kernels))
 }
 

@@ -30,9 +30,12 @@ impl Tiling {
     /// The first voxel of each tile.
     pub fn origins(&self) -> impl Iterator<Item = Extent> + use<> {
         let Self { output, tile } = *self;
-        let axis = move |size: usize, tile: usize| (0..size.div_ceil(tile)).map(move |i| (i * tile).min(size - tile));
+        let axis = move |size: usize, tile: usize| {
+            (0..size.div_ceil(tile)).map(move |i| (i * tile).min(size - tile))
+        };
         axis(output.z, tile.z).flat_map(move |z| {
-            axis(output.y, tile.y).flat_map(move |y| axis(output.x, tile.x).map(move |x| Extent::new(z, y, x)))
+            axis(output.y, tile.y)
+                .flat_map(move |y| axis(output.x, tile.x).map(move |x| Extent::new(z, y, x)))
         })
     }
 

@@ -50,8 +50,13 @@ enum Memory {
     Nothing,
     Convolution(Box<dyn Algorithm>),
     /// The images before, between and after the stages, and the winners of each stage.
-    Maxima { stages: Vec<(Maximum, Maps, Buffer)> },
-    Winners { index: u8, winners: Buffer },
+    Maxima {
+        stages: Vec<(Maximum, Maps, Buffer)>,
+    },
+    Winners {
+        index: u8,
+        winners: Buffer,
+    },
 }
 
 impl<'a> Lowering<'a> {
@@ -204,7 +209,8 @@ impl<'a> Lowering<'a> {
             }
             EdgeOp::Dropout { keep } => match self.phase {
                 Phase::Train { key } => {
-                    ops::dropout::dropout(plan, &site, x, y, accumulate, keep, key, stream(&edge.name));
+                    let mask = ops::dropout::Mask { keep, key, stream: stream(&edge.name) };
+                    ops::dropout::dropout(plan, &site, x, y, accumulate, mask);
                 }
                 Phase::Infer => ops::copy::copy(plan, &site, x, y, accumulate),
             },
@@ -220,7 +226,15 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn forward_maximum(&mut self, plan: &mut PlanBuilder, id: EdgeId, site: &Site, x: Maps, y: Maps, accumulate: bool) {
+    fn forward_maximum(
+        &mut self,
+        plan: &mut PlanBuilder,
+        id: EdgeId,
+        site: &Site,
+        x: Maps,
+        y: Maps,
+        accumulate: bool,
+    ) {
         let edge = &self.network[id];
         let maximum = match edge.op {
             EdgeOp::MaxFilter { size, .. } => {
@@ -315,9 +329,12 @@ impl<'a> Lowering<'a> {
                 let Some(dx) = dx else { return };
                 match (op, self.phase) {
                     (EdgeOp::Dropout { keep }, Phase::Train { key }) => {
-                        ops::dropout::dropout(plan, &site, dy, dx, accumulate, keep, key, stream(&edge.name));
+                        let mask = ops::dropout::Mask { keep, key, stream: stream(&edge.name) };
+                        ops::dropout::dropout(plan, &site, dy, dx, accumulate, mask);
                     }
-                    (EdgeOp::Crop { offset }, _) => ops::copy::uncrop(plan, &site, dy, offset, dx, accumulate),
+                    (EdgeOp::Crop { offset }, _) => {
+                        ops::copy::uncrop(plan, &site, dy, offset, dx, accumulate)
+                    }
                     (EdgeOp::Dummy, _) => ops::copy::copy(plan, &site, dy, dx, accumulate),
                     (op, _) => unreachable!("forward remembers a {} edge", op.keyword()),
                 }

@@ -34,36 +34,47 @@ pub fn crop(plan: &mut PlanBuilder, site: &Site, large: Maps, offset: Extent, sm
     for map in 0..large.count {
         let (read, write) = (plan.rows(large.buffer, map..map + 1), plan.rows(small.buffer, map..map + 1));
         let kernels = site.kernels;
-        plan.task(site.label("crop"), pass_cost(small.extent.len())).read(read).write(write).run(move |views| {
-            let ([large], [mut small]) = (views.reads.take(), views.writes.take());
-            let (large, small) = (large.row(0), small.row_mut(0));
-            for (inner, outer) in pass.rows() {
-                if accumulate {
-                    kernels.add(&mut small[inner], &large[outer]);
-                } else {
-                    small[inner].copy_from_slice(&large[outer]);
+        plan.task(site.label("crop"), pass_cost(small.extent.len())).read(read).write(write).run(
+            move |views| {
+                let ([large], [mut small]) = (views.reads.take(), views.writes.take());
+                let (large, small) = (large.row(0), small.row_mut(0));
+                for (inner, outer) in pass.rows() {
+                    if accumulate {
+                        kernels.add(&mut small[inner], &large[outer]);
+                    } else {
+                        small[inner].copy_from_slice(&large[outer]);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
 /// The adjoint of [`crop`]: `small` is put at `offset` of `large`, whose other voxels become zero, or is added there.
-pub fn uncrop(plan: &mut PlanBuilder, site: &Site, small: Maps, offset: Extent, large: Maps, accumulate: bool) {
+pub fn uncrop(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    small: Maps,
+    offset: Extent,
+    large: Maps,
+    accumulate: bool,
+) {
     let pass = Boxes { large: large.extent, offset, small: small.extent };
     for map in 0..large.count {
         let (read, write) = (plan.rows(small.buffer, map..map + 1), plan.rows(large.buffer, map..map + 1));
         let kernels = site.kernels;
-        plan.task(site.label("uncrop"), pass_cost(large.extent.len())).read(read).write(write).run(move |views| {
-            let ([small], [mut large]) = (views.reads.take(), views.writes.take());
-            let (small, large) = (small.row(0), large.row_mut(0));
-            if !accumulate {
-                large.fill(0.0);
-            }
-            for (inner, outer) in pass.rows() {
-                kernels.add(&mut large[outer], &small[inner]);
-            }
-        });
+        plan.task(site.label("uncrop"), pass_cost(large.extent.len())).read(read).write(write).run(
+            move |views| {
+                let ([small], [mut large]) = (views.reads.take(), views.writes.take());
+                let (small, large) = (small.row(0), large.row_mut(0));
+                if !accumulate {
+                    large.fill(0.0);
+                }
+                for (inner, outer) in pass.rows() {
+                    kernels.add(&mut large[outer], &small[inner]);
+                }
+            },
+        );
     }
 }
 

@@ -3,20 +3,21 @@
 use super::{Maps, Site, blocks, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
 
+/// Which voxels are kept. The mask of a voxel depends on the step's key, `stream`, the map and the voxel alone, not on
+/// how the work is divided.
+#[derive(Clone, Copy, Debug)]
+pub struct Mask {
+    /// The probability that a voxel is kept.
+    pub keep: f32,
+    /// The step's key: the first two words of this buffer's row, as bits.
+    pub key: Buffer,
+    /// Differs from operation to operation.
+    pub stream: u64,
+}
+
 /// `to = from * mask / keep`, or added to `to`. It is its own adjoint: forward and backward draw the same mask.
-///
-/// The mask of a voxel depends on the step's key (the first two words of `key`, as bits), `stream`, the map and the
-/// voxel alone, not on how the work is divided.
-pub fn dropout(
-    plan: &mut PlanBuilder,
-    site: &Site,
-    from: Maps,
-    to: Maps,
-    accumulate: bool,
-    keep: f32,
-    key: Buffer,
-    stream: u64,
-) {
+pub fn dropout(plan: &mut PlanBuilder, site: &Site, from: Maps, to: Maps, accumulate: bool, mask: Mask) {
+    let Mask { keep, key, stream } = mask;
     for (rows, cols) in blocks(plan, from.count, from.extent.len()) {
         let read = plan.region(from.buffer, rows.clone(), cols.clone());
         let write = plan.region(to.buffer, rows.clone(), cols.clone());

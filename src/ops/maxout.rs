@@ -11,16 +11,18 @@ pub fn merge(plan: &mut PlanBuilder, site: &Site, x: Maps, index: u8, y: Maps, w
         let winners = plan.rows(winners, map..map + 1);
         let kernels = site.kernels;
         let len = x.extent.len();
-        plan.task(site.label("maxout"), pass_cost(len)).read(read).write(write).write(winners).run(move |views| {
-            let ([x], [mut y, mut winners]) = (views.reads.take(), views.writes.take());
-            let winners: &mut [u8] = bytemuck::cast_slice_mut(winners.row_mut(0));
-            if index == 0 {
-                y.row_mut(0).copy_from_slice(x.row(0));
-                winners.fill(0);
-            } else {
-                kernels.max_merge(index, x.row(0), y.row_mut(0), &mut winners[..len]);
-            }
-        });
+        plan.task(site.label("maxout"), pass_cost(len)).read(read).write(write).write(winners).run(
+            move |views| {
+                let ([x], [mut y, mut winners]) = (views.reads.take(), views.writes.take());
+                let winners: &mut [u8] = bytemuck::cast_slice_mut(winners.row_mut(0));
+                if index == 0 {
+                    y.row_mut(0).copy_from_slice(x.row(0));
+                    winners.fill(0);
+                } else {
+                    kernels.max_merge(index, x.row(0), y.row_mut(0), &mut winners[..len]);
+                }
+            },
+        );
     }
 }
 

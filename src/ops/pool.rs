@@ -58,13 +58,21 @@ pub fn winners(plan: &mut PlanBuilder, y: Maps) -> Buffer {
 }
 
 /// `y` = the maxima of `x`; `winners` remembers for [`backward`] where they were.
-pub fn forward(plan: &mut PlanBuilder, site: &Site, maximum: Maximum, x: Maps, y: Maps, winners: Option<Buffer>) {
+pub fn forward(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    maximum: Maximum,
+    x: Maps,
+    y: Maps,
+    winners: Option<Buffer>,
+) {
     for map in 0..x.count {
         let (read, write) = (plan.rows(x.buffer, map..map + 1), plan.rows(y.buffer, map..map + 1));
         let winners = winners.map(|winners| plan.rows(winners, map..map + 1));
         let kernels = site.kernels;
         let (input, output) = (x.extent.to_array(), y.extent);
-        let mut task = plan.task(site.label("max_forward"), 3.0 * pass_cost(x.extent.len())).read(read).write(write);
+        let mut task =
+            plan.task(site.label("max_forward"), 3.0 * pass_cost(x.extent.len())).read(read).write(write);
         let remember = winners.is_some();
         if let Some(winners) = winners {
             task = task.write(winners);

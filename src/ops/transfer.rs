@@ -24,17 +24,26 @@ pub fn forward(plan: &mut PlanBuilder, site: &Site, y: Maps, bias: Buffer, trans
 
 /// `g *= transfer'(y)` in place, and the gradient of each map's bias: its sum over the voxels, in `bias_gradient`
 /// (one row, a column for each map).
-pub fn backward(plan: &mut PlanBuilder, site: &Site, y: Maps, g: Maps, bias_gradient: Buffer, transfer: Transfer) {
+pub fn backward(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    y: Maps,
+    g: Maps,
+    bias_gradient: Buffer,
+    transfer: Transfer,
+) {
     for map in 0..y.count {
         let read = plan.rows(y.buffer, map..map + 1);
         let write = plan.rows(g.buffer, map..map + 1);
         let bias = plan.region(bias_gradient, 0..1, map..map + 1);
         let kernels = site.kernels;
-        plan.task(site.label("transfer_backward"), pass_cost(y.extent.len())).read(read).write(write).write(bias).run(
-            move |views| {
+        plan.task(site.label("transfer_backward"), pass_cost(y.extent.len()))
+            .read(read)
+            .write(write)
+            .write(bias)
+            .run(move |views| {
                 let ([y], [mut g, mut bias]) = (views.reads.take(), views.writes.take());
                 bias.row_mut(0)[0] = kernels.transfer_backward(transfer, y.row(0), g.row_mut(0));
-            },
-        );
+            });
     }
 }

@@ -73,7 +73,9 @@ fn sharing_memory(layout: &Layout) -> Vec<Vec<usize>> {
     let meet = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start) < a.end.min(b.end);
     (0..layout.places.len())
         .map(|a| {
-            (0..layout.places.len()).filter(|&b| a == b || meet(&layout.places[a], &layout.places[b])).collect()
+            (0..layout.places.len())
+                .filter(|&b| a == b || meet(&layout.places[a], &layout.places[b]))
+                .collect()
         })
         .collect()
 }
@@ -85,7 +87,8 @@ fn span(builder: &PlanBuilder, layout: &Layout, region: &Region) -> Range<usize>
     }
     let (_, cols) = builder.dimensions(region.buffer);
     let start = layout.places[region.buffer.0].start;
-    start + region.rows.start * cols + region.cols.start..start + (region.rows.end - 1) * cols + region.cols.end
+    start + region.rows.start * cols + region.cols.start
+        ..start + (region.rows.end - 1) * cols + region.cols.end
 }
 
 fn touches(builder: &PlanBuilder, layout: &Layout, a: &Region, b: &Region) -> bool {
@@ -114,7 +117,12 @@ fn order_sums(builder: &PlanBuilder, order: &mut Dependencies) {
             Some(SumRole::Contribute(Sum(sum))) => contributors.entry(sum).or_default().push(t),
             Some(SumRole::Collect(Sum(sum))) => {
                 let from = contributors.get(&sum).map(Vec::as_slice).unwrap_or_default();
-                assert_eq!(from.len(), builder.sums[sum].contributions, "{}: contributions declared", task.label);
+                assert_eq!(
+                    from.len(),
+                    builder.sums[sum].contributions,
+                    "{}: contributions declared",
+                    task.label
+                );
                 for &contributor in from {
                     order.before[t].insert(contributor);
                     order.carried[contributor].insert(t);
@@ -191,7 +199,11 @@ mod tests {
         task(&mut b, &[g], &[w]); // 2: update
         let order = derived(&b);
         assert_eq!(order.before, [set(&[]), set(&[0]), set(&[0, 1])]);
-        assert_eq!(order.carried[0], set(&[1, 2]), "the next forward pass waits for the update and for readers of x");
+        assert_eq!(
+            order.carried[0],
+            set(&[1, 2]),
+            "the next forward pass waits for the update and for readers of x"
+        );
         assert_eq!(order.carried[1], set(&[2]));
     }
 
@@ -235,7 +247,8 @@ mod tests {
     fn every_conflict_is_ordered() {
         use proptest::prelude::*;
         let access = (0usize..4, 0usize..6, 1usize..4, 0usize..6, 1usize..4);
-        let program = proptest::collection::vec((proptest::collection::vec(access.clone(), 0..3), access), 1..14);
+        let program =
+            proptest::collection::vec((proptest::collection::vec(access.clone(), 0..3), access), 1..14);
         proptest!(ProptestConfig::with_cases(200), |(program in program)| {
             let mut b = PlanBuilder::new(1, false);
             let buffers: Vec<Buffer> = (0..4).map(|i| if i == 0 { b.persistent(8, 8) } else { b.transient(8, 8) }).collect();

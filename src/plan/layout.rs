@@ -28,8 +28,11 @@ pub(super) fn place(builder: &PlanBuilder) -> Layout {
     let mut placed: Vec<usize> = Vec::new();
     let mut len = 0;
     for b in order {
-        let mut occupied: Vec<Range<usize>> =
-            placed.iter().filter(|&&other| meet(&lives[b], &lives[other])).map(|&other| places[other].clone()).collect();
+        let mut occupied: Vec<Range<usize>> = placed
+            .iter()
+            .filter(|&&other| meet(&lives[b], &lives[other]))
+            .map(|&other| places[other].clone())
+            .collect();
         occupied.sort_by_key(|place| place.start);
         let mut start = 0;
         for other in occupied {
@@ -93,7 +96,10 @@ mod tests {
         let layout = place(&b);
         assert_eq!(layout.len, 3 * 128, "two neighbours of the chain and the kept buffer");
         for (i, &a) in chain.iter().enumerate() {
-            assert!(layout.places[a.0].start.max(layout.places[kept.0].start) >= layout.places[a.0].end.min(layout.places[kept.0].end));
+            assert!(
+                layout.places[a.0].start.max(layout.places[kept.0].start)
+                    >= layout.places[a.0].end.min(layout.places[kept.0].end)
+            );
             if let Some(&next) = chain.get(i + 1) {
                 assert_ne!(layout.places[a.0], layout.places[next.0]);
             }

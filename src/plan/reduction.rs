@@ -54,16 +54,33 @@ impl Contributions {
 }
 
 impl Reduction {
-    pub fn new(len: usize, contributions: usize, workers: usize, deterministic: bool, kernels: Kernels) -> Self {
+    pub fn new(
+        len: usize,
+        contributions: usize,
+        workers: usize,
+        deterministic: bool,
+        kernels: Kernels,
+    ) -> Self {
         match contributions {
             1 => Self::One(Contributions::new(len, 1)),
-            _ if deterministic => Self::Fixed { contributions: Contributions::new(len, contributions), kernels },
+            _ if deterministic => {
+                Self::Fixed { contributions: Contributions::new(len, contributions), kernels }
+            }
             _ => {
-                let count = ConvergentSum::<Addend>::buffers_needed(workers, 1).min(contributions);
+                let count = Self::slices(contributions, workers, deterministic);
                 let make = || Addend { values: AVec::from_iter(64, std::iter::repeat_n(0.0, len)), kernels };
                 let sum = ConvergentSum::new(contributions, Arc::new(Buffers::new(count, make)));
                 Self::Convergent { sum, bytes: count * len * size_of::<f32>() }
             }
+        }
+    }
+
+    /// How many slices of the sum's length are kept.
+    pub fn slices(contributions: usize, workers: usize, deterministic: bool) -> usize {
+        match contributions {
+            1 => 1,
+            _ if deterministic => contributions,
+            _ => ConvergentSum::<Addend>::buffers_needed(workers, 1).min(contributions),
         }
     }
 
@@ -76,7 +93,8 @@ impl Reduction {
                 work(unsafe { contributions.slice(index) });
             }
             Self::Convergent { sum, .. } => {
-                let mut buffer = sum.buffers().take().expect("a buffer for each contribution, or two for each worker");
+                let mut buffer =
+                    sum.buffers().take().expect("a buffer for each contribution, or two for each worker");
                 work(&mut buffer.values);
                 // The collection is a task of its own, which this one releases.
                 if let Some(total) = sum.add(buffer) {
@@ -96,7 +114,8 @@ impl Reduction {
                 while step < contributions.count {
                     for index in (0..contributions.count - step).step_by(2 * step) {
                         // SAFETY: two different slices; no contribution runs now, as above.
-                        let (to, from) = unsafe { (contributions.slice(index), contributions.slice(index + step)) };
+                        let (to, from) =
+                            unsafe { (contributions.slice(index), contributions.slice(index + step)) };
                         kernels.add(to, from);
                     }
                     step *= 2;

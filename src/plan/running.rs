@@ -104,7 +104,9 @@ impl PlanBuilder {
             let info = &self.buffers[region.buffer.0];
             Resolved {
                 base: caller(info.storage).map_or(Base::Arena, Base::Caller),
-                offset: layout.places[region.buffer.0].start + region.rows.start * info.cols + region.cols.start,
+                offset: layout.places[region.buffer.0].start
+                    + region.rows.start * info.cols
+                    + region.cols.start,
                 rows: region.rows.len(),
                 cols: region.cols.len(),
                 stride: info.cols,
@@ -219,7 +221,8 @@ impl Plan {
 
     fn error(&self, panic: TaskPanic) -> PlanError {
         self.shared.sums.iter().for_each(Reduction::reset);
-        let task = self.shared.tasks.get(panic.task.index()).map_or("joint".to_owned(), |t| t.label.to_string());
+        let task =
+            self.shared.tasks.get(panic.task.index()).map_or("joint".to_owned(), |t| t.label.to_string());
         PlanError { task, message: panic.message }
     }
 

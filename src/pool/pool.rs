@@ -14,7 +14,7 @@ use super::sync::{Mutex, lock, thread};
 use super::topology::{Cpu, Topology, steal_order};
 use super::turn::Turn;
 use super::worker::{self, WorkerId};
-use crate::cgroup::cpu_quota;
+use crate::machine::cgroup::cpu_quota;
 
 /// How many workers a pool has and where they run.
 #[derive(Clone, Debug)]

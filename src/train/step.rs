@@ -5,9 +5,13 @@ use std::sync::Arc;
 use crate::conv::{Choice, Passes};
 use crate::engine::Engine;
 use crate::fft::FftError;
-use crate::network::{EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes, UpdateOverrides};
-use crate::ops::loss::{self, Loss};
+use crate::machine::memory::{self, TooLittleMemory};
+use crate::network::{
+    EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes,
+    UpdateOverrides,
+};
 pub use crate::ops::loss::Outcome;
+use crate::ops::loss::{self, Loss};
 use crate::ops::update::{self, Rule, Target, settings};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
@@ -57,6 +61,14 @@ pub enum StepError {
     /// A transform cannot be made.
     #[error(transparent)]
     Fft(#[from] FftError),
+    /// The machine is too small.
+    #[error("training on output patches of {output} voxels (z,y,x): {source}; smaller patches need less")]
+    Memory {
+        /// The output patch.
+        output: Extent,
+        /// How much is missing.
+        source: TooLittleMemory,
+    },
 }
 
 /// A training iteration, ready to run.
@@ -92,6 +104,8 @@ impl TrainingStep {
         options: &StepOptions,
     ) -> Result<Self, StepError> {
         let shapes = network.shapes(output)?;
+        let too_large = |source| StepError::Memory { output, source };
+        memory::check(network.least_bytes(&shapes)).map_err(too_large)?;
         let mut plan = engine.plan();
         let name: Arc<str> = Arc::from("step");
         let given = plan.input(1, settings::LEN);
@@ -135,7 +149,6 @@ impl TrainingStep {
         let outputs: Vec<NodeId> = network.outputs().collect();
         let mut stats_len = 0;
         let mut gradients = Vec::new();
-        let mut predictions = Vec::new();
         for &node in &outputs {
             let values = lowering.values(node).expect("forward was lowered");
             let len = values.extent.len();
@@ -150,7 +163,6 @@ impl TrainingStep {
                 kept_gradients.push((node, keep(&mut plan, Maps { buffer: gradient, ..values })));
             }
             gradients.push((node, gradient));
-            predictions.push(Tensor::zeros(values.count, values.extent));
         }
 
         let found = lowering.backward(&mut plan, &gradients);
@@ -178,7 +190,9 @@ impl TrainingStep {
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
             let group = group(&mut plan, lowering.weights(edge).expect("a convolution has weights"));
-            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else { unreachable!("weights of a convolution") };
+            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else {
+                unreachable!("weights of a convolution")
+            };
             let to = target(group, rule(&network[edge].update));
             update::weights(&mut plan, &site(&network[edge].name), gradients, to, size, repeat);
             edges.push((edge, group));
@@ -191,6 +205,9 @@ impl TrainingStep {
             nodes.push((node, group));
         }
 
+        plan.check_memory(engine.pool().threads()).map_err(too_large)?;
+        let predictions: Vec<Tensor> =
+            outputs.iter().map(|&node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
         let largest = predictions.iter().map(|p| p.data().len()).max().unwrap_or(0);
         Ok(Self {
             plan: plan.build(engine.pool(), engine.kernels()),
@@ -220,7 +237,12 @@ impl TrainingStep {
     /// Runs one iteration. `inputs` and `wanted` in the order of the network's input and output nodes.
     ///
     /// The update of the weights may still go on when this returns. Panics where an image has the wrong shape.
-    pub fn run(&mut self, inputs: &[&Tensor], wanted: &[Wanted<'_>], settings: Settings) -> Result<Outcome, PlanError> {
+    pub fn run(
+        &mut self,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
         let mut values = [0.0; settings::LEN];
         values[settings::ETA] = settings.eta;
         values[settings::FACTOR] = settings.factor;

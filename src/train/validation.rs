@@ -47,14 +47,7 @@ impl Validator {
         let predictor = Predictor::new(engine, network, parameters, job.output_size, options.algorithm)?;
         let patches = sampler.tiles(usize::try_from(job.validate_patches).unwrap_or(usize::MAX));
         let sample = sampler.new_sample();
-        Ok(Self {
-            kernels: engine.kernels(),
-            predictor,
-            sampler,
-            patches,
-            sample,
-            loss: options.loss,
-        })
+        Ok(Self { kernels: engine.kernels(), predictor, sampler, patches, sample, loss: options.loss })
     }
 
     pub fn run(&mut self, parameters: &Parameters) -> Result<Found, PlanError> {

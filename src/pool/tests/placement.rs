@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::topology::steal_order;
 use super::*;
-use crate::cgroup::{cpu_quota, memory_limit};
+use crate::machine::cgroup::{cpu_quota, memory_limit};
 
 fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
