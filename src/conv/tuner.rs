@@ -69,10 +69,19 @@ impl Tuner {
         if let Some(&method) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return method;
         }
-        let candidates = Method::ALL.into_iter().filter(|&method| admissible(method, problem, tools));
-        let timed =
-            candidates.filter_map(|method| Some((time(method, problem, passes, pool, tools)?, method)));
-        let best = timed.min_by_key(|&(time, _)| time).map_or(Method::Direct, |(_, method)| method);
+        /// A candidate that the model finds so much slower than the best one is not worth its measurement.
+        const HOPELESS: f64 = 4.0;
+        let cost = |method| modelled(method, problem, passes, tools);
+        let least = cost(estimate(problem, passes, tools));
+        let mut candidates: Vec<Method> = Method::ALL
+            .into_iter()
+            .filter(|&method| admissible(method, problem, tools) && cost(method) <= HOPELESS * least)
+            .collect();
+        candidates.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
+        let best = match candidates[..] {
+            [only] => only,
+            _ => fastest(&candidates, problem, passes, pool, tools),
+        };
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, best);
         best
     }
@@ -89,28 +98,55 @@ fn admissible(method: Method, problem: &Problem, tools: Tools<'_>) -> bool {
     }
 }
 
-/// The shortest of a few steps of the layer alone; `None` where it cannot be run.
+/// The candidate with the shortest step; the first one where none can be run.
+fn fastest(
+    candidates: &[Method],
+    problem: &Problem,
+    passes: Passes,
+    pool: &Pool,
+    tools: Tools<'_>,
+) -> Method {
+    let mut best: Option<(Duration, Method)> = None;
+    for &method in candidates {
+        let limit = best.map_or(Duration::MAX, |(time, _)| time);
+        if let Some(time) = time(method, problem, passes, pool, tools, limit)
+            && time < limit
+        {
+            best = Some((time, method));
+        }
+    }
+    best.map_or(candidates[0], |(_, method)| method)
+}
+
+/// The shortest of a few steps of the layer alone; `None` where it cannot be run, or is far beyond `limit`.
 fn time(
     method: Method,
     problem: &Problem,
     passes: Passes,
     pool: &Pool,
     tools: Tools<'_>,
+    limit: Duration,
 ) -> Option<Duration> {
     const STEPS: usize = 4;
-    const ENOUGH: Duration = Duration::from_millis(200);
+    const ENOUGH: Duration = Duration::from_millis(100);
+    /// The first step touches fresh memory and prepares weights; so much slower it may be.
+    const FIRST: u32 = 4;
     let mut plan = single_layer(method, problem, passes, pool, tools)?;
     let begin = Instant::now();
     let mut best: Option<Duration> = None;
     for step in 0..STEPS {
         let start = Instant::now();
         plan.step(&[], &mut []).and_then(|()| plan.finish()).ok()?;
-        // The first step touches fresh memory.
-        if step > 0 {
-            best = Some(best.unwrap_or(Duration::MAX).min(start.elapsed()));
-        }
-        if begin.elapsed() > ENOUGH && best.is_some() {
-            break;
+        let elapsed = start.elapsed();
+        if step == 0 {
+            if elapsed > limit.saturating_mul(FIRST) {
+                return None;
+            }
+        } else {
+            best = Some(best.unwrap_or(Duration::MAX).min(elapsed));
+            if begin.elapsed() > ENOUGH {
+                break;
+            }
         }
     }
     best
@@ -159,20 +195,33 @@ fn collect(plan: &mut PlanBuilder, name: &Arc<str>, weights: Buffer, gradient: s
 }
 
 /// The method that a model of the work prefers; it depends on the problem alone.
-pub fn estimate(problem: &Problem, tools: Tools<'_>) -> Method {
-    if !admissible(Method::Fft, problem, tools) {
-        return Method::Direct;
-    }
-    /// Rates in floating-point operations per unit of time, of direct kernels, transforms and products.
-    const DIRECT: f64 = 8.0;
+pub fn estimate(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Method {
+    let candidates = Method::ALL.into_iter().filter(|&method| admissible(method, problem, tools));
+    let cost = |method: &Method| modelled(*method, problem, passes, tools);
+    candidates.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Method::Direct)
+}
+
+/// The time of a method's passes by a model of its work, in units of its own.
+fn modelled(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>) -> f64 {
+    /// Floating-point operations per unit of time: direct kernels, transforms, and products, which stream spectra.
+    const DIRECT: f64 = 9.0;
     const TRANSFORMS: f64 = 2.0;
     const PRODUCTS: f64 = 1.0;
-    let n = tools.planner.good_extent(problem.input).len() as f64;
     let (c_in, c_out) = (problem.c_in as f64, problem.c_out as f64);
-    // Per training iteration: each of x, w, dy once; an inverse for each of y, dx, dw.
-    let transforms = 2.0 * (c_in + c_out + c_in * c_out) * 2.5 * n * n.log2();
-    let products = 3.0 * c_in * c_out * 8.0 * n / 2.0;
-    let fft = transforms / TRANSFORMS + products / PRODUCTS;
-    let direct = 3.0 * problem.flops() / DIRECT;
-    if fft < direct { Method::Fft } else { Method::Direct }
+    let pairs = c_in * c_out;
+    // How many passes, and how many images and kernels are transformed there or back in all of them.
+    let (count, images, kernels) = match passes {
+        // Kernels are transformed once for all tiles, of which there may be few.
+        Passes::Inference => (1.0, c_in + c_out, pairs),
+        Passes::FirstLayer => (2.0, c_in + 2.0 * c_out, 2.0 * pairs),
+        Passes::Training => (3.0, 2.0 * (c_in + c_out), 2.0 * pairs),
+    };
+    match method {
+        Method::Direct => count * problem.flops() / DIRECT,
+        Method::Fft => {
+            let n = tools.planner.good_extent(problem.input).len() as f64;
+            let transform = 2.5 * n * n.log2().max(1.0);
+            (images + kernels) * transform / TRANSFORMS + count * pairs * 8.0 * (n / 2.0) / PRODUCTS
+        }
+    }
 }

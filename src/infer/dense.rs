@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{InferError, Predictor, Tiling, lower};
-use crate::conv::{Choice, Problem, estimate};
+use crate::conv::{Choice, Passes, Problem, estimate};
 use crate::data::mirror_pad;
 use crate::engine::Engine;
 use crate::machine::memory::{self, Bytes};
@@ -124,7 +124,7 @@ fn fitting(
         // Which algorithm measures fastest is not known yet; the one estimated is near enough for a bound.
         let method = |edge, problem: &Problem| match network.algorithm(edge, options.algorithm) {
             Choice::Fixed(method) => method,
-            Choice::Measure | Choice::Estimate => estimate(problem, engine.tools()),
+            Choice::Measure | Choice::Estimate => estimate(problem, Passes::Inference, engine.tools()),
         };
         // A plan of far too large a tile would take long to make.
         if needed <= bound {
