@@ -7,6 +7,7 @@ pub mod data;
 pub mod engine;
 pub mod fft;
 pub mod infer;
+pub mod machine;
 pub mod network;
 pub mod ops;
 pub mod plan;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use znn::conv::Choice;
 use znn::data::tiff::{self, SampleType};
-use znn::data::{DataError, Preprocess};
+use znn::data::{DataError, Preprocess, check_finite};
 use znn::engine::{Engine, EngineOptions};
 use znn::infer::{Border, DenseOptions, dense};
 use znn::network::weights_file;
@@ -126,7 +126,10 @@ pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
         (None, None) => Preprocess::default(),
     };
     let mut volume = tiff::read(&args.input)?;
+    check_finite(&args.input.display().to_string(), "image", &volume)?;
     preprocess.apply(&mut volume);
+    // Whether it can be written is better known now than after hours.
+    drop(tiff::Writer::create(&args.output, Extent::ONE, args.format.sample().0)?);
     let engine = Engine::new(&EngineOptions {
         threads: (args.threads > 0).then_some(args.threads),
         isa: args.isa,

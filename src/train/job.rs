@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
+use crate::atomic_file;
 use crate::data::{Preprocess, Rebalance};
 use crate::volume::Extent;
 pub use options::{Algorithm, IsaChoice, LossKind, Target};
@@ -278,9 +279,7 @@ impl Job {
                 *value = std::path::absolute(&*value).map_err(fail)?.to_string_lossy().into_owned();
             }
         }
-        let partial = path.with_extension("toml.partial");
-        std::fs::write(&partial, table.to_string()).map_err(fail)?;
-        std::fs::rename(&partial, path).map_err(fail)
+        atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
     }
 
     /// The keys whose values differ in `now`, in alphabetical order; the folder `out` aside.

@@ -181,10 +181,18 @@ fn changes_are_listed_by_key() {
 
 #[test]
 fn auto_loss_follows_the_target() {
-    assert_eq!(LossKind::Auto.resolve(Target::Boundary), LossKind::Softmax);
-    assert_eq!(LossKind::Auto.resolve(Target::Affinity), LossKind::BinomialCrossEntropy);
-    assert_eq!(LossKind::Auto.resolve(Target::Raw), LossKind::Square);
-    assert_eq!(LossKind::Square.resolve(Target::Affinity), LossKind::Square);
+    use crate::data::Target;
+    let resolve = |loss: LossKind, target| loss.resolve(target).unwrap();
+    assert_eq!(resolve(LossKind::Auto, Target::Boundary { channels: 2 }), LossKind::Softmax);
+    assert_eq!(resolve(LossKind::Auto, Target::Boundary { channels: 1 }), LossKind::Square);
+    assert_eq!(resolve(LossKind::Auto, Target::Affinity), LossKind::BinomialCrossEntropy);
+    assert_eq!(resolve(LossKind::Auto, Target::Raw), LossKind::Square);
+    assert_eq!(resolve(LossKind::Square, Target::Affinity), LossKind::Square);
+    let error = LossKind::Softmax.resolve(Target::Boundary { channels: 1 }).unwrap_err().to_string();
+    assert!(
+        error.starts_with("loss = softmax: expected another loss: the network has one output map"),
+        "{error}"
+    );
 }
 
 #[test]
