@@ -7,7 +7,7 @@ use crate::conv::{Choice, Passes, Problem, estimate};
 use crate::data::mirror_pad;
 use crate::engine::Engine;
 use crate::machine::memory::{self, Bytes};
-use crate::network::{Network, Parameters};
+use crate::network::{Network, Parameters, ShapeError};
 use crate::volume::{Extent, Tensor};
 
 /// What is predicted near the border of a volume.
@@ -79,6 +79,7 @@ pub fn dense(
         .ok_or(InferError::TooSmall { volume: volume.extent(), fov })?;
 
     let tiling = match options.tile {
+        Some(tile) if tile.is_empty() => return Err(ShapeError::Empty(tile).into()),
         Some(tile) => Tiling::new(output, tile),
         None => fitting(engine, &network, output, options)?,
     };

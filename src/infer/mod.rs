@@ -65,7 +65,7 @@ pub enum InferError {
         source: TooLittleMemory,
     },
     /// The machine is too small for a tile.
-    #[error("a tile of {tile} output voxels (z,y,x): {source}; smaller tiles need less")]
+    #[error("a tile of {tile} output voxels (z,y,x), of which smaller ones need less: {source}")]
     Tile {
         /// The tile.
         tile: Extent,

@@ -8,6 +8,7 @@ mod options;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -238,9 +239,8 @@ impl Job {
         let is_demo = merged.get("demo").and_then(Value::as_bool).unwrap_or(false);
         let mut table = if is_demo { Self::demo() } else { Self::default() }.to_table();
         table.extend(merged);
-        let job: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| JobError::Layers(error.message().to_owned()))?;
+        let job: Self =
+            table.try_into().map_err(|error: toml::de::Error| JobError::Layers(plain(error.message())))?;
         job.validate()?;
         Ok(job)
     }
@@ -335,7 +335,13 @@ impl Job {
         let factor = self.anneal_factor;
         check(factor > 0.0 && factor <= 1.0, "anneal-factor", &factor, "a number above 0 and at most 1")?;
         if let Some(limit) = self.time_limit {
-            check(positive(limit), "time-limit", &limit, "a number of seconds above 0")?;
+            let is_time = Duration::try_from_secs_f64(limit).is_ok();
+            check(
+                positive(limit) && is_time,
+                "time-limit",
+                &limit,
+                "a number of seconds above 0 and below 1e19",
+            )?;
         }
         for (key, value) in [
             ("anneal-every", self.anneal_every),
@@ -439,6 +445,15 @@ mod none_or_rebalance {
     }
 }
 
+/// The message of a parser with words for the names of Rust's types.
+fn plain(message: &str) -> String {
+    message
+        .replace("expected f64", "expected a number")
+        .replace("expected u64", "expected a whole number from 0")
+        .replace("expected usize", "expected a whole number from 0")
+        .replace(" as i128", "")
+}
+
 /// `error` with the line of the file that it is about.
 fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> JobError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -447,7 +462,7 @@ fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> JobError {
         path: path.to_owned(),
         line: line + 1,
         text: text.lines().nth(line).unwrap_or("").trim().to_owned(),
-        message: error.message().to_owned(),
+        message: plain(error.message()),
     }
 }
 

@@ -62,7 +62,9 @@ pub enum StepError {
     #[error(transparent)]
     Fft(#[from] FftError),
     /// The machine is too small.
-    #[error("training on output patches of {output} voxels (z,y,x): {source}; smaller patches need less")]
+    #[error(
+        "training on output patches of {output} voxels (z,y,x), of which smaller ones need less: {source}"
+    )]
     Memory {
         /// The output patch.
         output: Extent,

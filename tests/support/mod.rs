@@ -1,4 +1,5 @@
 //! What the tests of the program share: a folder with tiny volumes and networks, and how to run `znn` in it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
 use std::path::PathBuf;
