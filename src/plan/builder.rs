@@ -208,7 +208,7 @@ impl PlanBuilder {
     /// The memory that the plan will hold on `threads` workers, in bytes, sums left out.
     pub fn bytes(&self, threads: usize) -> usize {
         let scratch = self.tasks.iter().map(|task| task.scratch).max().unwrap_or(0);
-        (super::layout::place(self).len + threads * scratch) * size_of::<f32>()
+        (super::layout::place(self).len.max(1) + threads * scratch.max(1)) * size_of::<f32>()
     }
 
     /// Begins the next task in program order; `cost` is its estimated time in nanoseconds.
