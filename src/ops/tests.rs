@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use znn_kernels::{Isa, Kernels, Transfer};
 
 use super::copy::{copy, crop, uncrop};
-use super::dropout::dropout;
+use super::dropout::{Mask, dropout};
 use super::loss::{self, Loss, Operands, Outcome};
 use super::pool::{self, Maximum};
 use super::update::{self, Rule, Target, settings};
@@ -151,7 +151,7 @@ fn dropout_draws_one_mask_for_both_passes() {
             let (g, before) = (random(&mut rng, maps, extent), random(&mut rng, maps, extent));
             let draw = |from: &Tensor, to: &Tensor, accumulate, key: u64, stream| {
                 run(&[from.clone(), to.clone(), key_of(key)], |plan, site, m| {
-                    dropout(plan, site, m[0], m[1], accumulate, keep, m[2].buffer, stream);
+                    dropout(plan, site, m[0], m[1], accumulate, Mask { keep, key: m[2].buffer, stream });
                 })
                 .swap_remove(1)
             };
