@@ -34,6 +34,27 @@ pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     sync_folder(folder)
 }
 
+/// Removes what killed processes have left of their attempts to write `path`. Nobody may be writing it now.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_leftovers(path: &Path) -> io::Result<()> {
+    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Ok(()) };
+    let mut beginning = OsString::from(".");
+    beginning.push(name);
+    beginning.push(".");
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let found = found.as_encoded_bytes();
+        if found.starts_with(beginning.as_encoded_bytes()) && found.ends_with(b".tmp") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A file that is removed unless it was renamed.
 struct Temporary {
     path: PathBuf,
@@ -134,6 +155,21 @@ mod tests {
         let (_file, first) = Temporary::create(folder.path(), name.clone()).unwrap();
         let (_file, second) = Temporary::create(folder.path(), name).unwrap();
         assert_ne!(first.path, second.path);
+    }
+
+    #[test]
+    fn what_a_kill_has_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        write_bytes(&path, b"whole").unwrap();
+        for name in [".state.123-0.tmp", ".state.9-17.tmp", ".state2.1-0.tmp", "state.tmp"] {
+            fs::write(folder.path().join(name), b"half").unwrap();
+        }
+        remove_leftovers(&path).unwrap();
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [".state2.1-0.tmp", "state", "state.tmp"]);
+        assert!(remove_leftovers(&folder.path().join("missing").join("state")).is_err());
     }
 
     #[test]

@@ -1,4 +1,90 @@
-//! `znn` trains and runs 3D convolutional networks on many-core CPUs.
+//! `znn` trains and runs 3D convolutional networks on many-core CPUs. This is its library; the program `znn` is
+//! one user of it.
+//!
+//! | to do | see |
+//! |---|---|
+//! | describe a network | [`network::spec`], the text format; [`network::Network`] |
+//! | own threads, kernels and measurements | [`engine::Engine`]: there is no other state |
+//! | train step by step, on images of one's own | [`train::TrainingStep`] |
+//! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
+//! | run a network over a volume of any size | [`infer::dense`] |
+//! | keep parameters | [`network::weights_file`] |
+//! | read, write and sample volumes | [`data`] |
+//!
+//! Images are [`volume::Tensor`]s, row-major `[map][z][y][x]`; sizes are [`volume::Extent`]s in the order z, y, x.
+//! Errors are values; panics are for programming errors. `ARCHITECTURE.md` explains how it works inside.
+//!
+//! A network that learns to blur:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use znn::conv::Choice;
+//! use znn::engine::{Engine, EngineOptions};
+//! use znn::network::{Parameters, spec};
+//! use znn::ops::loss::Loss;
+//! use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
+//! use znn::volume::{Extent, Tensor};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = "
+//!     nodes image
+//!     type input
+//!     size 1
+//!
+//!     edges filter
+//!     type conv
+//!     size 1,3,3
+//!     init zero
+//!     input image
+//!     output blurred
+//!
+//!     nodes blurred
+//!     type transfer
+//!     function linear
+//!     size 1
+//! ";
+//! let network = Arc::new(spec::parse(text, "blur.znn")?.network);
+//! let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?;
+//!
+//! // One iteration on output patches of 1 x 16 x 16 voxels, as a plan that runs again and again.
+//! let options = StepOptions {
+//!     loss: Loss::SQUARE,
+//!     momentum: 0.9,
+//!     weight_decay: 0.0,
+//!     algorithm: Choice::Estimate,
+//!     inspect: false,
+//! };
+//! let output = Extent::new(1, 16, 16);
+//! let mut step = TrainingStep::new(&engine, &network, output, &options)?;
+//! let mut parameters = Parameters::init(&network, 1);
+//! step.load(&parameters)?;
+//!
+//! // The field of view is 1 x 3 x 3, so that the input has a margin of one voxel.
+//! let input = Tensor::from_fn(1, Extent::new(1, 18, 18), |i| ((i * 31 + i / 7) % 11) as f32 / 10.0 - 0.5);
+//! let mean_of_nine = |at: usize| {
+//!     let (y, x) = (at / output.x, at % output.x);
+//!     let corner = y * 18 + x;
+//!     (0..9).map(|k| input.data()[corner + k / 3 * 18 + k % 3]).sum::<f32>() / 9.0
+//! };
+//! let target = Tensor::from_fn(1, output, mean_of_nine);
+//!
+//! let mut losses = Vec::new();
+//! for _ in 0..100 {
+//!     let settings = Settings { eta: 0.2, factor: 1.0, key: 0 };
+//!     let outcome = step.run(&[&input], &[Wanted { target: &target, weight: None }], settings)?;
+//!     losses.push(outcome.mean_loss());
+//! }
+//! assert!(losses[99] < losses[0] / 100.0, "from {} to {}", losses[0], losses[99]);
+//!
+//! // What it has learned: nine weights near one ninth.
+//! step.store(&mut parameters)?;
+//! let filter = network.edge_ids().next().expect("one edge");
+//! let weights = parameters.edge(filter).expect("a convolution").values();
+//! assert!(weights.iter().all(|weight| (weight - 1.0 / 9.0).abs() < 0.03), "{weights:?}");
+//! # Ok(())
+//! # }
+//! ```
 #![deny(unsafe_code)]
 
 pub mod atomic_file;
@@ -7,6 +93,7 @@ pub mod data;
 pub mod engine;
 pub mod fft;
 pub mod infer;
+pub mod machine;
 pub mod network;
 pub mod ops;
 pub mod plan;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "atomic_file",
+    "machine",
     "volume",
     "fft",
     "pool",

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use znn::conv::Choice;
 use znn::data::tiff::{self, SampleType};
-use znn::data::{DataError, Preprocess};
+use znn::data::{DataError, Preprocess, check_finite};
 use znn::engine::{Engine, EngineOptions};
-use znn::infer::{Border, DenseOptions, dense};
+use znn::infer::{Border, DenseOptions, InferError, dense};
 use znn::network::weights_file;
 use znn::train::job::LossKind;
 use znn::train::report::Verbosity;
@@ -25,7 +25,7 @@ use super::{CommandResult, Outcome, print};
 
 /// Run a trained network over a volume of any size.
 ///
-/// The volume is computed in tiles that fit into --memory; the result is the same for any tile. The output is a
+/// The volume is computed in tiles that fit into --memory; but for rounding, the result is the same for any. The output is a
 /// TIFF of the input's size, with the input mirrored at its border, or of the valid part (--valid).
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -57,7 +57,8 @@ pub struct InferArgs {
     /// Write a picture of input and output, the middle section, as PNG.
     #[arg(long, value_name = "FILE.png")]
     preview: Option<PathBuf>,
-    /// How the values of the volume are normalised, in place of how it was done in training.
+    /// How the values of the volume are normalised, in place of how it was done in training: standard2d, standard3d,
+    /// symmetric_rescale or none.
     #[arg(long, value_name = "MODE")]
     preprocess: Option<Preprocess>,
     /// Worker threads; 0 is one for each core.
@@ -96,6 +97,14 @@ impl FromStr for Bytes {
     }
 }
 
+/// The volume cannot be predicted.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+struct Unpredicted {
+    path: PathBuf,
+    source: InferError,
+}
+
 /// How a voxel of the output is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -126,7 +135,10 @@ pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
         (None, None) => Preprocess::default(),
     };
     let mut volume = tiff::read(&args.input)?;
+    check_finite(&args.input.display().to_string(), "image", &volume)?;
     preprocess.apply(&mut volume);
+    // Whether it can be written is better known now than after hours.
+    drop(tiff::Writer::create(&args.output, Extent::ONE, args.format.sample().0)?);
     let engine = Engine::new(&EngineOptions {
         threads: (args.threads > 0).then_some(args.threads),
         isa: args.isa,
@@ -144,24 +156,28 @@ pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
         bar.set_position(done as u64);
         // Relaxed: the flag carries no data.
         !interrupt.flag().load(Ordering::Relaxed)
-    })?;
+    })
+    .map_err(|source| Unpredicted { path: args.input.clone(), source })?;
     bar.finish_and_clear();
     let Some(maps) = maps else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
     let is_softmax = model.notes.get(notes::LOSS).is_some_and(|loss| *loss == LossKind::Softmax.to_string());
     let mut files = Vec::new();
+    let mut is_previewed = false;
     for mut output in maps {
         let len = output.extent().len();
         if is_softmax {
             engine.kernels().softmax(&mut RowsMut::new(output.data_mut(), len));
-        }
-        if files.is_empty() {
-            preview(args, &volume, &output)?;
         }
         let is_complement = is_softmax && output.channels() == 2;
         for channel in 0..if is_complement { 1 } else { output.channels() } {
             let path = numbered(&args.output, files.len());
             write_map(&path, &output, channel, args.format)?;
             files.push(path);
+        }
+        // After the volume, which took longer to make.
+        if !is_previewed {
+            preview(args, &volume, &output)?;
+            is_previewed = true;
         }
     }
     if verbosity > Verbosity::Quiet {

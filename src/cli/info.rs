@@ -7,6 +7,7 @@ use clap::Args;
 use znn::conv::{Choice, Passes, Problem};
 use znn::engine::{Engine, EngineOptions};
 use znn::fft;
+use znn::machine::memory;
 use znn::network::{EdgeOp, Network, NodeKind, Shapes, Summary, spec};
 use znn::volume::Extent;
 use znn_kernels::Isa;
@@ -37,8 +38,9 @@ pub fn run(args: &InfoArgs) -> CommandResult {
     parsed.warnings.iter().for_each(warn);
     let network = parsed.network;
     let shapes = network.shapes(args.output_size)?;
-    print(&Summary::new(&network, &shapes).to_string())?;
+    print(&format!("{}\n", Summary::new(&network, &shapes)))?;
     if args.plan {
+        memory::check(network.least_bytes(&shapes))?;
         let engine = Engine::new(&EngineOptions::default())?;
         print(&plan(&engine, &network, &shapes))?;
     }

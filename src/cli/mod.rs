@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 stopped by Ctrl-C (SIGINT) and SIGTERM.
 
+mod bench;
 mod check;
 mod infer;
 mod info;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use znn::train::TrainError;
 use znn::train::job::JobError;
 use znn::train::report::Verbosity;
 
@@ -55,6 +57,9 @@ enum Command {
     Infer(infer::InferArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
+    /// Measure this machine, and the engine on it.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// What a command ends with; the error is shown with its causes.
@@ -84,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Infer(args) => infer::run(args, verbosity),
         Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),
+        Command::Bench(command) => bench::run(command),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -121,7 +127,11 @@ fn report(error: &(dyn Error + 'static)) -> String {
 
 /// Whether the user asked for something that makes no sense, as opposed to something that failed.
 fn is_usage(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<JobError>().is_some_and(|error| !matches!(error, JobError::Io { .. }))
+    let job = match error.downcast_ref::<TrainError>() {
+        Some(TrainError::Job(job)) => Some(job),
+        _ => error.downcast_ref::<JobError>(),
+    };
+    job.is_some_and(|job| !matches!(job, JobError::Io { .. }))
 }
 
 /// Prints `text` on standard output. A reader that closed the pipe has seen enough.
@@ -189,5 +199,6 @@ mod tests {
         let source = io::Error::other("");
         assert!(!is_usage(&JobError::Io { path: "job.toml".into(), action: "read", source }));
         assert!(is_usage(&JobError::Layers(String::new())));
+        assert!(is_usage(&TrainError::Job(JobError::Layers(String::new()))));
     }
 }

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use znn::train::job::{Change, Job, JobError};
 use znn::train::report::metrics::{Phase, Record};
 use znn::train::report::{FileNames as ReportFiles, Reporter, ReporterOptions, Verbosity};
-use znn::train::{End, FileNames, Trainer};
+use znn::train::{End, FileNames, Start, Trainer};
 use znn::volume::Extent;
 
 use super::interrupt::Interrupt;
@@ -56,7 +56,8 @@ pub struct TrainArgs {
     /// The training images, a multi-page TIFF of 8 or 16 bits or floats.
     #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
     images: Option<PathBuf>,
-    /// The labels of the training images: 0 is boundary, anything else the inside of a cell.
+    /// The labels of the training images, of the same size: 0 is boundary, anything else the inside of a cell (for
+    /// --target affinity, the number of the cell).
     #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
     labels: Option<PathBuf>,
     /// Which voxels of the training images count: those that are not 0.
@@ -95,7 +96,8 @@ pub struct TrainArgs {
         help_heading = "Data")]
     mirror: Option<bool>,
 
-    /// The loss; auto is softmax for boundary, binomial-cross-entropy for affinity, square for raw.
+    /// The loss; auto is softmax for boundary in 2 output maps, binomial-cross-entropy for affinity, square for 1
+    /// output map.
     #[arg(long, value_name = "LOSS",
         value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
         help_heading = "Learning")]
@@ -266,11 +268,17 @@ fn remove_run(folder: &Path) -> Result<(), FolderError> {
 /// Runs `znn train`.
 pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
     let Prepared { job, changes } = prepare(args)?;
-    if args.overwrite {
+    let interrupt = Interrupt::install()?;
+    let start = match (args.resume, args.overwrite) {
+        (true, _) => Start::Resume,
+        (_, true) => Start::Overwrite,
+        _ => Start::New,
+    };
+    let mut trainer = Trainer::new(job.clone(), start)?;
+    // Not before the new run is known to be able to start.
+    if start == Start::Overwrite {
         remove_run(&job.out)?;
     }
-    let interrupt = Interrupt::install()?;
-    let mut trainer = Trainer::new(job.clone(), args.resume)?;
     let options = ReporterOptions {
         iterations: job.iterations,
         report_every: job.report_every,

@@ -44,7 +44,12 @@ pub(super) struct WholeImage {
 
 impl WholeImage {
     pub fn new(layer: Layer, tools: Tools<'_>) -> Result<Self, FftError> {
-        let transform = tools.planner.plan(tools.planner.good_extent(layer.problem.input))?;
+        let extent = tools.planner.good_extent(layer.problem.input);
+        // No buffer could hold them.
+        if isize::try_from(Self::bytes(&layer.problem, extent)).is_err() {
+            return Err(FftError::TooLarge(extent));
+        }
+        let transform = tools.planner.plan(extent)?;
         Ok(Self { layer, kernels: tools.kernels, transform, x: None, weights: None, dy: None })
     }
 

@@ -183,6 +183,7 @@ fn single_layer(
             collect(&mut plan, &name, weights, gradient);
         }
     }
+    plan.check_memory(pool.threads()).ok()?;
     Some(plan.build(pool, tools.kernels))
 }
 

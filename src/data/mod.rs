@@ -27,4 +27,4 @@ pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
 pub use sampler::{Augment, Sample, Sampler, SamplerOptions};
 pub use synthetic::synthetic;
 pub use target::Target;
-pub use training_volume::{LabelWarning, TrainingVolume};
+pub use training_volume::{LabelWarning, TrainingVolume, check_finite};

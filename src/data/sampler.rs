@@ -340,7 +340,12 @@ fn fitting_centres(
                     ""
                 },
                 need: format!("the {role}, of extent {size}, must have at least {needed} voxels (z,y,x)"),
-                advice: if role == "image" { "; mirror borders would make do with less" } else { "" },
+                advice: match role {
+                    "image" => {
+                        "; a smaller output patch (--output-size) or mirrored borders (--mirror) need less"
+                    }
+                    _ => "; a smaller output patch (--output-size) needs less",
+                },
             });
         }
     }

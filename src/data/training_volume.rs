@@ -135,6 +135,15 @@ fn check_values(name: &str, role: &'static str, tensor: &Tensor) -> Result<(), D
     if extent.is_empty() || tensor.channels() == 0 {
         return Err(DataError::Empty { name: name.to_owned(), role, extent });
     }
+    check_finite(name, role, tensor)
+}
+
+/// Whether all voxels of `tensor`, the image, label or mask (`role`) of the volume `name`, are numbers.
+///
+/// # Errors
+/// With the first that is not.
+pub fn check_finite(name: &str, role: &'static str, tensor: &Tensor) -> Result<(), DataError> {
+    let extent = tensor.extent();
     match tensor.data().iter().position(|v| !v.is_finite()) {
         None => Ok(()),
         Some(i) => {

@@ -6,7 +6,8 @@ use super::{InferError, Predictor, Tiling, lower};
 use crate::conv::{Choice, Passes, Problem, estimate};
 use crate::data::mirror_pad;
 use crate::engine::Engine;
-use crate::network::{Network, Parameters};
+use crate::machine::memory::{self, Bytes};
+use crate::network::{Network, Parameters, ShapeError};
 use crate::volume::{Extent, Tensor};
 
 /// What is predicted near the border of a volume.
@@ -59,6 +60,10 @@ pub fn dense(
     let one = network.shapes(Extent::ONE)?;
     // The largest input of one output voxel; other inputs see the box around the same centre.
     let fov = network.inputs().map(|node| one[node].extent).fold(Extent::ONE, Extent::max);
+    let bytes = |channels: usize, extent: Extent| (channels * extent.len() * size_of::<f32>()) as u64;
+    let predicted: u64 = network.outputs().map(|node| bytes(network[node].size, volume.extent())).sum();
+    memory::check(bytes(volume.channels(), volume.extent()) + predicted)
+        .map_err(|source| InferError::Volume { volume: volume.extent(), source })?;
     let mirrored;
     let volume = match options.border {
         Border::Mirror => {
@@ -74,6 +79,7 @@ pub fn dense(
         .ok_or(InferError::TooSmall { volume: volume.extent(), fov })?;
 
     let tiling = match options.tile {
+        Some(tile) if tile.is_empty() => return Err(ShapeError::Empty(tile).into()),
         Some(tile) => Tiling::new(output, tile),
         None => fitting(engine, &network, output, options)?,
     };
@@ -111,18 +117,24 @@ fn fitting(
     options: &DenseOptions,
 ) -> Result<Tiling, InferError> {
     let mut tiling = Tiling::new(output, output);
+    // More than the machine has is no help.
+    let bound = memory::available().map_or(options.memory, |there| options.memory.min(there.0 as usize));
     loop {
         let shapes = network.shapes(tiling.tile())?;
+        let mut needed = network.least_bytes(&shapes) as usize;
         // Which algorithm measures fastest is not known yet; the one estimated is near enough for a bound.
         let method = |edge, problem: &Problem| match network.algorithm(edge, options.algorithm) {
             Choice::Fixed(method) => method,
             Choice::Measure | Choice::Estimate => estimate(problem, Passes::Inference, engine.tools()),
         };
-        let lowered = lower(engine, network, &shapes, method)?;
-        let needed = lowered.plan.bytes(engine.pool().threads());
-        if needed <= options.memory {
-            return Ok(tiling);
+        // A plan of far too large a tile would take long to make.
+        if needed <= bound {
+            needed = lower(engine, network, &shapes, method)?.plan.bytes(engine.pool().threads());
+            if needed <= bound {
+                return Ok(tiling);
+            }
         }
-        tiling = tiling.halve().ok_or(InferError::Memory { needed, bound: options.memory })?;
+        let too_large = || InferError::Memory { needed: Bytes(needed as u64), bound: Bytes(bound as u64) };
+        tiling = tiling.halve().ok_or_else(too_large)?;
     }
 }

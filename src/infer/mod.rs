@@ -11,6 +11,7 @@ pub use tiling::Tiling;
 use crate::conv::{Choice, Passes};
 use crate::engine::Engine;
 use crate::fft::FftError;
+use crate::machine::memory::{self, Bytes, TooLittleMemory};
 use crate::network::{EdgeId, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes};
 use crate::plan::{Buffer, Plan, PlanBuilder, PlanError};
 use crate::volume::{Extent, Tensor};
@@ -48,12 +49,28 @@ pub enum InferError {
         expected: usize,
     },
     /// Not even the smallest tile fits the memory bound.
-    #[error("a tile of one output voxel needs {needed} bytes, more than the bound of {bound}")]
+    #[error("a tile of one output voxel needs {needed} of memory, more than the bound of {bound}")]
     Memory {
         /// What it takes.
-        needed: usize,
+        needed: Bytes,
         /// What is allowed.
-        bound: usize,
+        bound: Bytes,
+    },
+    /// The machine is too small for the volume and what is predicted of it.
+    #[error("a volume of extent {volume} (z,y,x) and its prediction: {source}")]
+    Volume {
+        /// The volume.
+        volume: Extent,
+        /// How much is missing.
+        source: TooLittleMemory,
+    },
+    /// The machine is too small for a tile.
+    #[error("a tile of {tile} output voxels (z,y,x), of which smaller ones need less: {source}")]
+    Tile {
+        /// The tile.
+        tile: Extent,
+        /// How much is missing.
+        source: TooLittleMemory,
     },
 }
 
@@ -77,9 +94,12 @@ impl Predictor {
         algorithm: Choice,
     ) -> Result<Self, InferError> {
         let shapes = network.shapes(output)?;
+        let too_large = |source| InferError::Tile { tile: output, source };
+        memory::check(network.least_bytes(&shapes)).map_err(too_large)?;
         let lowered = lower(engine, network, &shapes, |edge, problem| {
             engine.method(network.algorithm(edge, algorithm), problem, Passes::Inference)
         })?;
+        lowered.plan.check_memory(engine.pool().threads()).map_err(too_large)?;
         let outputs =
             network.outputs().map(|node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
         let mut predictor = Self {

@@ -2,7 +2,7 @@
 
 use std::ops::Index;
 
-use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind};
+use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind, ParameterCounts};
 use crate::volume::Extent;
 
 /// The largest image, field of view or dilation along one axis.
@@ -204,6 +204,18 @@ impl Shapes {
     /// The field of view of the whole network: the largest among its inputs.
     pub fn fov(&self) -> Extent {
         self.fov
+    }
+}
+
+impl Network {
+    /// The bytes without which nothing of the network can be computed: its parameters, and the images at both ends
+    /// of its largest edge. What a plan needs is known only after it was made; this tells before whether trying
+    /// makes sense.
+    pub fn least_bytes(&self, shapes: &Shapes) -> u64 {
+        let images = |id: NodeId| self[id].size * shapes[id].extent.len();
+        let edges = self.edges().iter().map(|edge| images(edge.input) + images(edge.output));
+        let ParameterCounts { weights, biases, .. } = self.parameter_counts();
+        ((weights + biases + edges.max().unwrap_or(0)) * size_of::<f32>()) as u64
     }
 }
 

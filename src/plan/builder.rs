@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::reduction::Reduction;
 use super::views::Views;
+use crate::machine::memory::{self, TooLittleMemory};
 
 /// A matrix of floats in the arena of a plan: `rows` feature maps of `cols` voxels, or anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,10 +207,21 @@ impl PlanBuilder {
         Region { buffer, rows, cols }
     }
 
-    /// The memory that the plan will hold on `threads` workers, in bytes, sums left out.
+    /// The memory that the plan will hold on `threads` workers, in bytes.
     pub fn bytes(&self, threads: usize) -> usize {
         let scratch = self.tasks.iter().map(|task| task.scratch).max().unwrap_or(0);
-        (super::layout::place(self).len.max(1) + threads * scratch.max(1)) * size_of::<f32>()
+        let slices = |sum: &SumInfo| Reduction::slices(sum.contributions, threads, self.deterministic);
+        let sums: usize = self.sums.iter().map(|sum| sum.len * slices(sum)).sum();
+        (super::layout::place(self).len.max(1) + threads * scratch.max(1) + sums) * size_of::<f32>()
+    }
+
+    /// Whether the machine has the memory that the plan will hold on `threads` workers. To be asked before the plan
+    /// is built.
+    ///
+    /// # Errors
+    /// Where it has not.
+    pub fn check_memory(&self, threads: usize) -> Result<(), TooLittleMemory> {
+        memory::check(self.bytes(threads) as u64)
     }
 
     /// Begins the next task in program order; `cost` is its estimated time in nanoseconds.

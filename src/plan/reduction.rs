@@ -67,11 +67,20 @@ impl Reduction {
                 Self::Fixed { contributions: Contributions::new(len, contributions), kernels }
             }
             _ => {
-                let count = ConvergentSum::<Addend>::buffers_needed(workers, 1).min(contributions);
+                let count = Self::slices(contributions, workers, deterministic);
                 let make = || Addend { values: AVec::from_iter(64, std::iter::repeat_n(0.0, len)), kernels };
                 let sum = ConvergentSum::new(contributions, Arc::new(Buffers::new(count, make)));
                 Self::Convergent { sum, bytes: count * len * size_of::<f32>() }
             }
+        }
+    }
+
+    /// How many slices of the sum's length are kept.
+    pub fn slices(contributions: usize, workers: usize, deterministic: bool) -> usize {
+        match contributions {
+            1 => 1,
+            _ if deterministic => contributions,
+            _ => ConvergentSum::<Addend>::buffers_needed(workers, 1).min(contributions),
         }
     }
 

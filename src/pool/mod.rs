@@ -11,7 +11,6 @@
 
 mod affinity;
 mod buffers;
-mod cgroup;
 mod executor;
 mod graph;
 mod latch;

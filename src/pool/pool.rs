@@ -7,7 +7,6 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::affinity::{allowed_cpus, pin_current_thread};
-use super::cgroup::cpu_quota;
 use super::run::Run;
 use super::sleep::Sleepers;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -15,6 +14,7 @@ use super::sync::{Mutex, lock, thread};
 use super::topology::{Cpu, Topology, steal_order};
 use super::turn::Turn;
 use super::worker::{self, WorkerId};
+use crate::machine::cgroup::cpu_quota;
 
 /// How many workers a pool has and where they run.
 #[derive(Clone, Debug)]
@@ -41,6 +41,12 @@ pub enum PoolError {
     /// No worker.
     #[error("a pool needs at least one thread")]
     NoThread,
+    /// More workers than any machine can use.
+    #[error("a pool of {threads} threads was asked for, expected at most {most}", most = Pool::MAX_THREADS)]
+    TooManyThreads {
+        /// What was asked for.
+        threads: usize,
+    },
     /// No processor.
     #[error("the list of cores for the pool is empty")]
     NoCore,
@@ -148,6 +154,9 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// The most workers. Each has a stack and private memory, and the work is divided among all of them.
+    pub const MAX_THREADS: usize = 4096;
+
     /// Starts the workers.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
         let cpus = workers(&options)?;
@@ -221,6 +230,7 @@ fn workers(options: &PoolOptions) -> Result<Vec<Cpu>, PoolError> {
     };
     match options.threads.unwrap_or_else(default) {
         0 => Err(PoolError::NoThread),
+        threads if threads > Pool::MAX_THREADS => Err(PoolError::TooManyThreads { threads }),
         threads => Ok(cpus.iter().copied().cycle().take(threads).collect()),
     }
 }

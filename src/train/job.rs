@@ -8,11 +8,13 @@ mod options;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
+use crate::atomic_file;
 use crate::data::{Preprocess, Rebalance};
 use crate::volume::Extent;
 pub use options::{Algorithm, IsaChoice, LossKind, Target};
@@ -237,9 +239,8 @@ impl Job {
         let is_demo = merged.get("demo").and_then(Value::as_bool).unwrap_or(false);
         let mut table = if is_demo { Self::demo() } else { Self::default() }.to_table();
         table.extend(merged);
-        let job: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| JobError::Layers(error.message().to_owned()))?;
+        let job: Self =
+            table.try_into().map_err(|error: toml::de::Error| JobError::Layers(plain(error.message())))?;
         job.validate()?;
         Ok(job)
     }
@@ -278,9 +279,7 @@ impl Job {
                 *value = std::path::absolute(&*value).map_err(fail)?.to_string_lossy().into_owned();
             }
         }
-        let partial = path.with_extension("toml.partial");
-        std::fs::write(&partial, table.to_string()).map_err(fail)?;
-        std::fs::rename(&partial, path).map_err(fail)
+        atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
     }
 
     /// The keys whose values differ in `now`, in alphabetical order; the folder `out` aside.
@@ -336,7 +335,13 @@ impl Job {
         let factor = self.anneal_factor;
         check(factor > 0.0 && factor <= 1.0, "anneal-factor", &factor, "a number above 0 and at most 1")?;
         if let Some(limit) = self.time_limit {
-            check(positive(limit), "time-limit", &limit, "a number of seconds above 0")?;
+            let is_time = Duration::try_from_secs_f64(limit).is_ok();
+            check(
+                positive(limit) && is_time,
+                "time-limit",
+                &limit,
+                "a number of seconds above 0 and below 1e19",
+            )?;
         }
         for (key, value) in [
             ("anneal-every", self.anneal_every),
@@ -440,6 +445,15 @@ mod none_or_rebalance {
     }
 }
 
+/// The message of a parser with words for the names of Rust's types.
+fn plain(message: &str) -> String {
+    message
+        .replace("expected f64", "expected a number")
+        .replace("expected u64", "expected a whole number from 0")
+        .replace("expected usize", "expected a whole number from 0")
+        .replace(" as i128", "")
+}
+
 /// `error` with the line of the file that it is about.
 fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> JobError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -448,7 +462,7 @@ fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> JobError {
         path: path.to_owned(),
         line: line + 1,
         text: text.lines().nth(line).unwrap_or("").trim().to_owned(),
-        message: error.message().to_owned(),
+        message: plain(error.message()),
     }
 }
 

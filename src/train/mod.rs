@@ -10,4 +10,4 @@ mod validation;
 
 pub use check::{CheckError, Derivative, check, natural_loss};
 pub use step::{Inspection, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
-pub use trainer::{End, FileNames, TrainError, Trainer, notes};
+pub use trainer::{End, FileNames, Start, TrainError, Trainer, notes};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::conv::{Choice, Passes};
 use crate::engine::Engine;
 use crate::fft::FftError;
+use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
     EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes,
     UpdateOverrides,
@@ -60,6 +61,16 @@ pub enum StepError {
     /// A transform cannot be made.
     #[error(transparent)]
     Fft(#[from] FftError),
+    /// The machine is too small.
+    #[error(
+        "training on output patches of {output} voxels (z,y,x), of which smaller ones need less: {source}"
+    )]
+    Memory {
+        /// The output patch.
+        output: Extent,
+        /// How much is missing.
+        source: TooLittleMemory,
+    },
 }
 
 /// A training iteration, ready to run.
@@ -95,6 +106,8 @@ impl TrainingStep {
         options: &StepOptions,
     ) -> Result<Self, StepError> {
         let shapes = network.shapes(output)?;
+        let too_large = |source| StepError::Memory { output, source };
+        memory::check(network.least_bytes(&shapes)).map_err(too_large)?;
         let mut plan = engine.plan();
         let name: Arc<str> = Arc::from("step");
         let given = plan.input(1, settings::LEN);
@@ -138,7 +151,6 @@ impl TrainingStep {
         let outputs: Vec<NodeId> = network.outputs().collect();
         let mut stats_len = 0;
         let mut gradients = Vec::new();
-        let mut predictions = Vec::new();
         for &node in &outputs {
             let values = lowering.values(node).expect("forward was lowered");
             let len = values.extent.len();
@@ -153,7 +165,6 @@ impl TrainingStep {
                 kept_gradients.push((node, keep(&mut plan, Maps { buffer: gradient, ..values })));
             }
             gradients.push((node, gradient));
-            predictions.push(Tensor::zeros(values.count, values.extent));
         }
 
         let found = lowering.backward(&mut plan, &gradients);
@@ -196,6 +207,9 @@ impl TrainingStep {
             nodes.push((node, group));
         }
 
+        plan.check_memory(engine.pool().threads()).map_err(too_large)?;
+        let predictions: Vec<Tensor> =
+            outputs.iter().map(|&node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
         let largest = predictions.iter().map(|p| p.data().len()).max().unwrap_or(0);
         Ok(Self {
             plan: plan.build(engine.pool(), engine.kernels()),

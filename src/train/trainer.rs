@@ -10,9 +10,10 @@ use super::job::{Job, JobError, LossKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
+use crate::atomic_file;
 use crate::data::{
     Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume,
-    synthetic, tiff,
+    check_finite, synthetic, tiff,
 };
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
@@ -20,7 +21,7 @@ use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
 use crate::ops::loss::Loss;
 use crate::plan::PlanError;
-use crate::volume::Extent;
+use crate::volume::{Extent, Tensor};
 
 /// The names of the files in the folder of a run that resuming needs.
 pub struct FileNames;
@@ -80,9 +81,11 @@ pub enum TrainError {
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// The folder of the run cannot be made.
-    #[error("{}: cannot make the folder of the run: {source}", path.display())]
+    /// The folder of the run cannot be made or tidied.
+    #[error("{}: cannot {action} the folder of the run: {source}", path.display())]
     Folder {
+        /// What was tried.
+        action: &'static str,
         /// The folder.
         path: PathBuf,
         /// What the system says.
@@ -96,15 +99,26 @@ pub enum TrainError {
     },
     /// The network has the wrong number of outputs for the target.
     #[error(
-        "the network has output groups {found:?}, but training with the target `{target}` needs one group of {expected}"
+        "the network ends in {found}, but training with the target `{target}` needs one output group of {expected} \
+         maps (--target)"
     )]
     Outputs {
-        /// Names and sizes of the network's output groups.
-        found: Vec<(String, usize)>,
+        /// Names and sizes of the network's output groups, in words.
+        found: String,
         /// The target.
         target: String,
         /// Its channels.
         expected: &'static str,
+    },
+    /// An input of the network is not for images of one channel.
+    #[error(
+        "input group `{node}` of the network takes {maps} maps, expected 1: an image has one value for each voxel"
+    )]
+    Inputs {
+        /// The input group.
+        node: String,
+        /// Its maps.
+        maps: usize,
     },
     /// The model of a resumed run has another network.
     #[error("{}: the network of the checkpoint is not that of {}; use the same, or another folder (--out)", path.display(), net.display())]
@@ -136,6 +150,17 @@ pub enum TrainError {
     },
 }
 
+/// What becomes of a run that the folder holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The folder must hold none.
+    New,
+    /// It is replaced with the first checkpoint of the new run.
+    Overwrite,
+    /// It goes on from its checkpoint; without one, it starts.
+    Resume,
+}
+
 /// Why a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -150,6 +175,7 @@ pub enum End {
 /// A training run, ready to begin or to go on.
 pub struct Trainer {
     job: Job,
+    loss: LossKind,
     network: Arc<Network>,
     step: TrainingStep,
     parameters: Parameters,
@@ -161,19 +187,16 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Reads all that `job` names and plans the iteration. With `resume`, goes on from the checkpoint in the job's
-    /// folder where there is one; without, the folder must hold none.
-    pub fn new(job: Job, resume: bool) -> Result<Self, TrainError> {
+    /// Reads all that `job` names and plans the iteration. On an error, the job's folder is as it was.
+    pub fn new(job: Job, start: Start) -> Result<Self, TrainError> {
         job.validate()?;
         let mut warnings = Vec::new();
         let network = read_network(&job, &mut warnings)?;
         let model_path = job.out.join(FileNames::MODEL);
-        std::fs::create_dir_all(&job.out)
-            .map_err(|source| TrainError::Folder { path: job.out.clone(), source })?;
-        let checkpoint = match (model_path.exists(), resume) {
-            (true, true) => Some(weights_file::load(&model_path)?),
-            (true, false) => return Err(TrainError::Occupied { path: model_path }),
-            (false, _) => None,
+        let checkpoint = match (model_path.exists(), start) {
+            (true, Start::Resume) => Some(weights_file::load(&model_path)?),
+            (true, Start::New) => return Err(TrainError::Occupied { path: model_path }),
+            _ => None,
         };
 
         let engine = Engine::new(&EngineOptions {
@@ -182,7 +205,9 @@ impl Trainer {
             deterministic: job.deterministic,
         })?;
         let network = Arc::new(network);
+        check_inputs(&network)?;
         let target = output_target(&network, &job)?;
+        let loss = job.loss.resolve(target)?;
         let shapes = network.shapes(job.output_size)?;
         let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
         let sampler = |volumes, stream, augment| {
@@ -202,7 +227,7 @@ impl Trainer {
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
-            loss: loss_of(job.loss.resolve(job.target)),
+            loss: loss_of(loss),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
             algorithm: job.algorithm.choice(),
@@ -225,11 +250,14 @@ impl Trainer {
             None => None,
             Some(volume) => {
                 let sampler = sampler(vec![volume], 1, Augment::NONE)?;
+                warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
             }
         };
+        make_folder(&job.out, &model_path)?;
         Ok(Self {
             job,
+            loss,
             network,
             step,
             parameters,
@@ -369,7 +397,7 @@ impl Trainer {
         let notes = BTreeMap::from([
             (notes::ITERATION.to_owned(), self.iteration.to_string()),
             (notes::SECONDS.to_owned(), self.seconds.to_string()),
-            (notes::LOSS.to_owned(), self.job.loss.resolve(self.job.target).to_string()),
+            (notes::LOSS.to_owned(), self.loss.to_string()),
             (notes::PREPROCESS.to_owned(), self.job.preprocess.name().to_owned()),
         ]);
         weights_file::save(&path, &self.network, &self.parameters, &notes, true)?;
@@ -402,16 +430,35 @@ fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainE
     Ok(parsed.network)
 }
 
+/// Makes the folder of the run, and removes what a killed run left there of a checkpoint.
+fn make_folder(path: &Path, model: &Path) -> Result<(), TrainError> {
+    let fail = |action| move |source| TrainError::Folder { path: path.to_owned(), action, source };
+    std::fs::create_dir_all(path).map_err(fail("make"))?;
+    atomic_file::remove_leftovers(model).map_err(fail("tidy"))
+}
+
+/// Whether the network's inputs are for images of one channel, which is what a TIFF gives.
+fn check_inputs(network: &Network) -> Result<(), TrainError> {
+    match network.inputs().map(|node| &network[node]).find(|node| node.size != 1) {
+        Some(node) => Err(TrainError::Inputs { node: node.name.clone(), maps: node.size }),
+        None => Ok(()),
+    }
+}
+
 /// What the channels of the network's output mean.
 fn output_target(network: &Network, job: &Job) -> Result<Target, TrainError> {
-    let found: Vec<_> =
-        network.outputs().map(|node| (network[node].name.clone(), network[node].size)).collect();
-    let target = match found[..] {
-        [(_, size)] => job.target.with_channels(size),
+    let outputs: Vec<_> = network.outputs().map(|node| &network[node]).collect();
+    let target = match outputs[..] {
+        [node] => job.target.with_channels(node.size),
         _ => None,
     };
+    let found = || {
+        let groups: Vec<_> =
+            outputs.iter().map(|node| format!("`{}` of {} maps", node.name, node.size)).collect();
+        groups.join(" and ")
+    };
     let expected = job.target.expected_channels();
-    target.ok_or(TrainError::Outputs { found, target: job.target.to_string(), expected })
+    target.ok_or_else(|| TrainError::Outputs { found: found(), target: job.target.to_string(), expected })
 }
 
 fn loss_of(kind: LossKind) -> Loss {
@@ -426,7 +473,7 @@ fn loss_of(kind: LossKind) -> Loss {
 
 /// The training volume, and the one for validation where there is one.
 fn read_volumes(job: &Job, inputs: usize) -> Result<(TrainingVolume, Option<TrainingVolume>), TrainError> {
-    let volume = |name: String, mut image: crate::volume::Tensor, label, mask| {
+    let volume = |name: String, mut image: Tensor, label, mask| {
         job.preprocess.apply(&mut image);
         TrainingVolume::new(name, vec![image; inputs], label, mask)
     };
@@ -444,9 +491,17 @@ fn read_volumes(job: &Job, inputs: usize) -> Result<(TrainingVolume, Option<Trai
     }
     let read = |images: &Option<PathBuf>, labels: &Option<PathBuf>, mask: &Option<PathBuf>| {
         let (Some(images), Some(labels)) = (images, labels) else { return Ok(None) };
-        let mask = mask.as_deref().map(tiff::read_labels).transpose()?;
-        let name = images.display().to_string();
-        volume(name, tiff::read(images)?, tiff::read_labels(labels)?, mask).map(Some)
+        // Checked before they are normalised, which would spread one bad value over its section.
+        let checked = |path: &Path, role, tensor: Tensor| {
+            check_finite(&path.display().to_string(), role, &tensor).map(|()| tensor)
+        };
+        let image = checked(images, "image", tiff::read(images)?)?;
+        let label = checked(labels, "label", tiff::read_labels(labels)?)?;
+        let mask = match mask {
+            Some(path) => Some(checked(path, "mask", tiff::read_labels(path)?)?),
+            None => None,
+        };
+        volume(images.display().to_string(), image, label, mask).map(Some)
     };
     let training = read(&job.images, &job.labels, &job.masks)?;
     let missing = || JobError::Missing { key: "images", reason: "training needs images and labels (TIFF)" };

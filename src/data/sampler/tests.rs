@@ -357,7 +357,7 @@ fn volumes_that_are_too_small() {
     let input = Extent::new(5, 24, 20);
     let text = error(vec![volume(extent)], &[input], output, plain);
     assert!(text.contains("the image, of extent 4,20,20, must have at least 5,24,20"), "{text}");
-    assert!(text.contains("mirror borders"), "{text}");
+    assert!(text.contains("mirrored borders"), "{text}");
     let mirror = SamplerOptions { mirror: true, ..plain };
     assert!(Sampler::new(vec![volume(extent)], &[input], output, mirror).is_ok());
     let output = Extent::new(1, 21, 5);

@@ -23,8 +23,7 @@ const EXACT: f64 = 16_777_216.0;
 /// Names the file and the page where the file is damaged, its pages differ in size, a page is no gray image of a
 /// supported type, or an integer is too large to be exact in f32.
 pub fn read(path: &Path) -> Result<Tensor, DataError> {
-    let file = File::open(path).map_err(DataError::io("open", path))?;
-    decode(path, BufReader::new(file), false)
+    decode(path, open(path)?, false)
 }
 
 /// As [`read`], and 8-bit RGB pages give `r * 65536 + g * 256 + b`.
@@ -32,8 +31,16 @@ pub fn read(path: &Path) -> Result<Tensor, DataError> {
 /// # Errors
 /// As [`read`].
 pub fn read_labels(path: &Path) -> Result<Tensor, DataError> {
-    let file = File::open(path).map_err(DataError::io("open", path))?;
-    decode(path, BufReader::new(file), true)
+    decode(path, open(path)?, true)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
+    // The system opens a folder and fails at the first read, in words about the inside of the file.
+    if path.is_dir() {
+        let reason = "this is a folder, expected a TIFF file".to_owned();
+        return Err(DataError::Tiff { path: path.to_owned(), page: 1, reason });
+    }
+    File::open(path).map(BufReader::new).map_err(DataError::io("open", path))
 }
 
 /// Reads the stack in `source`, which errors call `path`.

@@ -57,8 +57,15 @@ impl Writer {
                 reason: format!("the volume has the extent {extent}, expected 1 to 2^32 - 1 per axis"),
             });
         }
+        // A rename at the end would fail.
+        if path.is_dir() {
+            return Err(DataError::WriteTiff {
+                path: path.to_owned(),
+                reason: "it is a folder, expected the name of a file".to_owned(),
+            });
+        }
         let partial = PartialFile(partial_path(path));
-        let file = File::create(&partial.0).map_err(DataError::io("create", &partial.0))?;
+        let file = File::create(&partial.0).map_err(DataError::io("create", path))?;
         let file = Arc::new(file);
         let encoder = if big {
             TiffEncoder::new_big(file.clone()).map(Encoder::Big)

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::cgroup::cpu_quota;
 use super::super::topology::steal_order;
 use super::*;
+use crate::machine::cgroup::{cpu_quota, memory_limit};
 
 fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
@@ -109,6 +109,26 @@ fn quotas() {
     assert_eq!(quota(), None);
     write(root.path(), "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "400000\n");
     assert_eq!(quota(), Some(4.0));
+}
+
+#[cfg(not(miri))]
+#[test]
+fn memory_limits() {
+    let root = tempfile::tempdir().unwrap();
+    let limit = || memory_limit(root.path());
+    assert_eq!(limit(), None);
+    // Version 2: the enclosing group binds.
+    write(root.path(), "proc/self/cgroup", "0::/a/b\n");
+    write(root.path(), "sys/fs/cgroup/a/b/memory.max", "max\n");
+    assert_eq!(limit(), None);
+    write(root.path(), "sys/fs/cgroup/a/memory.max", "2147483648\n");
+    write(root.path(), "sys/fs/cgroup/a/b/memory.max", "4294967296\n");
+    assert_eq!(limit(), Some(2147483648.0));
+    // Version 1, mounted at the container's own group.
+    write(root.path(), "proc/self/cgroup", "4:memory:/docker/123\n3:cpu,cpuacct:/x\n");
+    assert_eq!(limit(), None);
+    write(root.path(), "sys/fs/cgroup/memory/memory.limit_in_bytes", "1048576\n");
+    assert_eq!(limit(), Some(1048576.0));
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]

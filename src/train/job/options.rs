@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use znn_kernels::Isa;
 
+use super::JobError;
 use crate::conv::{Choice, Method};
 use crate::data;
 
@@ -55,7 +56,7 @@ impl fmt::Display for Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
-    /// `softmax` for boundaries, `binomial-cross-entropy` for affinities, `square` for raw labels.
+    /// `softmax` for boundaries in two maps, `binomial-cross-entropy` for affinities, `square` for one map.
     Auto,
     /// The squared difference.
     Square,
@@ -69,12 +70,22 @@ pub enum LossKind {
 
 impl LossKind {
     /// The loss that `auto` stands for with `target`; any other is itself.
-    pub fn resolve(self, target: Target) -> Self {
+    ///
+    /// # Errors
+    /// The softmax of a single channel, which is 1 whatever the network does.
+    pub fn resolve(self, target: data::Target) -> Result<Self, JobError> {
         match (self, target) {
-            (LossKind::Auto, Target::Boundary) => LossKind::Softmax,
-            (LossKind::Auto, Target::Affinity) => LossKind::BinomialCrossEntropy,
-            (LossKind::Auto, Target::Raw) => LossKind::Square,
-            (loss, _) => loss,
+            (LossKind::Auto, data::Target::Boundary { channels: 1 } | data::Target::Raw) => {
+                Ok(LossKind::Square)
+            }
+            (LossKind::Auto, data::Target::Boundary { .. }) => Ok(LossKind::Softmax),
+            (LossKind::Auto, data::Target::Affinity) => Ok(LossKind::BinomialCrossEntropy),
+            (LossKind::Softmax, target) if target.channels() == 1 => Err(JobError::Value {
+                key: "loss",
+                value: self.to_string(),
+                expected: "another loss: the network has one output map, and softmax needs at least two",
+            }),
+            (loss, _) => Ok(loss),
         }
     }
 }

@@ -94,7 +94,7 @@ fn errors_of_a_file_name_the_line_and_what_was_expected() {
             "seed = 1\netta = 0.1\n",
             "line 2: `etta = 0.1`: unknown field `etta`, expected one of `demo`, `net`",
         ),
-        ("\neta = 'fast'\n", "line 2: `eta = 'fast'`: invalid type: string \"fast\", expected f64"),
+        ("\neta = 'fast'\n", "line 2: `eta = 'fast'`: invalid type: string \"fast\", expected a number"),
         (
             "output-size = [1, 2]\n",
             "line 1: `output-size = [1, 2]`: invalid length 2, expected an array of length 3",
@@ -105,7 +105,10 @@ fn errors_of_a_file_name_the_line_and_what_was_expected() {
             "line 1: `preprocess = 'none '`: unknown normalisation `none `, expected standard2d",
         ),
         ("rebalance = 'all'\n", "unknown variant `all`, expected one of `none`, `global`, `patch`"),
-        ("iterations = -5\n", "line 1: `iterations = -5`: invalid value: integer `-5`, expected u64"),
+        (
+            "iterations = -5\n",
+            "line 1: `iterations = -5`: invalid value: integer `-5`, expected a whole number from 0",
+        ),
         ("demo = maybe\n", "line 1: `demo = maybe`: "),
         ("seed = 1\nseed = 2\n", "line 2: `seed = 2`: duplicate key"),
     ] {
@@ -129,7 +132,11 @@ fn errors_of_values_name_key_value_and_what_was_expected() {
         ("momentum = 1", "momentum = 1: expected a number from 0 to below 1"),
         ("weight-decay = -0.5", "weight-decay = -0.5: expected a number from 0 to 1"),
         ("anneal-factor = 1.5", "anneal-factor = 1.5: expected a number above 0 and at most 1"),
-        ("time-limit = 0", "time-limit = 0: expected a number of seconds above 0"),
+        ("time-limit = 0", "time-limit = 0: expected a number of seconds above 0 and below 1e19"),
+        (
+            "time-limit = 3e19",
+            "time-limit = 30000000000000000000: expected a number of seconds above 0 and below 1e19",
+        ),
         ("anneal-every = 0", "anneal-every = 0: expected an integer above 0"),
         ("iterations = 0", "iterations = 0: expected an integer above 0"),
         ("report-every = 0", "report-every = 0: expected an integer above 0"),
@@ -139,7 +146,7 @@ fn errors_of_values_name_key_value_and_what_was_expected() {
         ("demo = true", "images cannot go with demo: the demo trains on its own synthetic volume"),
         ("val-images = 'v.tif'", "val-labels is missing: the validation images need labels (TIFF)"),
         ("val-labels = 'v.tif'", "val-images is missing: the validation labels need images (TIFF)"),
-        ("eta = 'fast'", "invalid type: string \"fast\", expected f64"),
+        ("eta = 'fast'", "invalid type: string \"fast\", expected a number"),
     ] {
         assert_eq!(job(text).unwrap_err().to_string(), expected, "{text}");
     }
@@ -181,10 +188,18 @@ fn changes_are_listed_by_key() {
 
 #[test]
 fn auto_loss_follows_the_target() {
-    assert_eq!(LossKind::Auto.resolve(Target::Boundary), LossKind::Softmax);
-    assert_eq!(LossKind::Auto.resolve(Target::Affinity), LossKind::BinomialCrossEntropy);
-    assert_eq!(LossKind::Auto.resolve(Target::Raw), LossKind::Square);
-    assert_eq!(LossKind::Square.resolve(Target::Affinity), LossKind::Square);
+    use crate::data::Target;
+    let resolve = |loss: LossKind, target| loss.resolve(target).unwrap();
+    assert_eq!(resolve(LossKind::Auto, Target::Boundary { channels: 2 }), LossKind::Softmax);
+    assert_eq!(resolve(LossKind::Auto, Target::Boundary { channels: 1 }), LossKind::Square);
+    assert_eq!(resolve(LossKind::Auto, Target::Affinity), LossKind::BinomialCrossEntropy);
+    assert_eq!(resolve(LossKind::Auto, Target::Raw), LossKind::Square);
+    assert_eq!(resolve(LossKind::Square, Target::Affinity), LossKind::Square);
+    let error = LossKind::Softmax.resolve(Target::Boundary { channels: 1 }).unwrap_err().to_string();
+    assert!(
+        error.starts_with("loss = softmax: expected another loss: the network has one output map"),
+        "{error}"
+    );
 }
 
 #[test]
