@@ -55,7 +55,12 @@ fn options(method: Method) -> StepOptions {
 }
 
 /// The losses and the parameters of some iterations.
-fn train(engine: &Engine, network: &Arc<Network>, options: &StepOptions, iterations: u64) -> (Vec<f64>, Parameters) {
+fn train(
+    engine: &Engine,
+    network: &Arc<Network>,
+    options: &StepOptions,
+    iterations: u64,
+) -> (Vec<f64>, Parameters) {
     let mut step = TrainingStep::new(engine, network, OUTPUT, options).expect("a plan");
     let mut parameters = Parameters::init(network, 5);
     step.load(&parameters).expect("load");
@@ -83,7 +88,9 @@ fn the_network_of_everything_has_every_type() {
     for kind in kinds {
         assert!(network.edges().iter().any(|edge| edge.op.keyword() == kind), "{kind}");
     }
-    for kind in [NodeKind::Input, NodeKind::Sum, NodeKind::Maxout, NodeKind::Transfer(Transfer::RectifyLinear)] {
+    for kind in
+        [NodeKind::Input, NodeKind::Sum, NodeKind::Maxout, NodeKind::Transfer(Transfer::RectifyLinear)]
+    {
         assert!(network.nodes().iter().any(|node| node.kind == kind), "{kind:?}");
     }
     assert!(network.inputs().count() == 2 && network.outputs().count() == 2);
@@ -199,8 +206,8 @@ fn own_constants_enter_the_rule() {
         step.store(&mut parameters).expect("store");
         let after = parameters.edge(edge).expect("weights");
         let voxels = OUTPUT.len() as f64;
-        for i in 0..gradient.len() {
-            let [w, v, g] = [before.values()[i], before.momentum()[i], gradient[i]].map(f64::from);
+        for (i, g) in gradient.into_iter().enumerate() {
+            let [w, v, g] = [before.values()[i], before.momentum()[i], g].map(f64::from);
             let v = 0.5 * v - 0.4 * 0.5 * g / voxels - 0.4 * 0.5 * 0.1 * w;
             assert!((f64::from(after.momentum()[i]) - v).abs() <= 1e-6, "velocity {i}");
             assert!((f64::from(after.values()[i]) - w - v).abs() <= 1e-6, "weight {i}");
@@ -240,19 +247,30 @@ fn repeat_keeps_kernels_constant_over_blocks() {
 /// Small networks that have between them every type of node and edge, every key and every transfer function.
 const NETWORKS: [(&str, &str); 12] = [
     ("everything", EVERYTHING),
-    ("linear", "nodes i type=input size=1
+    (
+        "linear",
+        "nodes i type=input size=1
         edges c type=conv input=i output=o size=2,3,2 init=uniform init_args=0.5
-        nodes o type=transfer size=2 function=linear function_args=-0.7,0.2"),
-    ("forward_logistics", "nodes i type=input size=2
+        nodes o type=transfer size=2 function=linear function_args=-0.7,0.2",
+    ),
+    (
+        "forward_logistics",
+        "nodes i type=input size=2
         edges c type=conv input=i output=h size=1,2,2 init=xavier
         nodes h type=transfer size=3 function=logistics init=constant init_args=0.1
         edges d type=conv input=h output=o size=2,1,1 init=xavier
-        nodes o type=transfer size=2 function=forward_logistics"),
-    ("sum", "nodes i type=input size=1
+        nodes o type=transfer size=2 function=forward_logistics",
+    ),
+    (
+        "sum",
+        "nodes i type=input size=1
         edges a type=conv input=i output=o size=2,2,2 init=gaussian init_args=0,0.4
         edges b type=conv input=i output=o size=2,2,2 init=bernoulli init_args=0.3
-        nodes o type=sum size=2"),
-    ("branches and crop", "nodes i type=input size=1
+        nodes o type=sum size=2",
+    ),
+    (
+        "branches and crop",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=1,3,3 init=msra
         nodes n type=transfer size=2 function=soft_sign
         edges b type=conv input=n output=o size=1,3,3 init=msra
@@ -261,8 +279,11 @@ const NETWORKS: [(&str, &str); 12] = [
         edges crop type=crop input=m output=l offset=0,1,1
         nodes l type=sum size=2
         edges e type=conv input=l output=o size=1,3,3 init=xavier
-        nodes o type=transfer size=2 function=logistics"),
-    ("maxout", "nodes i type=input size=1
+        nodes o type=transfer size=2 function=logistics",
+    ),
+    (
+        "maxout",
+        "nodes i type=input size=1
         edges a type=conv input=i output=a size=2,2,2 init=msra
         nodes a type=transfer size=2 function=linear
         edges b type=conv input=i output=b size=2,2,2 init=msra
@@ -274,15 +295,21 @@ const NETWORKS: [(&str, &str); 12] = [
         edges mc type=maxout input=c output=m
         nodes m type=maxout size=2
         edges d type=conv input=m output=o size=1,2,2 init=msra
-        nodes o type=transfer size=1 function=tanh"),
-    ("max_pool", "nodes i type=input size=1
+        nodes o type=transfer size=1 function=tanh",
+    ),
+    (
+        "max_pool",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=2,3,3 init=msra
         nodes n type=transfer size=3 function=tanh
         edges p type=max_pool input=n output=q size=1,2,3
         nodes q type=sum size=3
         edges b type=conv input=q output=o size=2,2,2 init=msra
-        nodes o type=transfer size=1 function=logistics"),
-    ("max_filter and dense", "nodes i type=input size=1
+        nodes o type=transfer size=1 function=logistics",
+    ),
+    (
+        "max_filter and dense",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=1,3,3 init=msra
         nodes n type=transfer size=3 function=tanh
         edges f type=max_filter input=n output=q size=2,2,2 stride=2,2,2
@@ -290,13 +317,19 @@ const NETWORKS: [(&str, &str); 12] = [
         edges b type=conv input=q output=r size=2,2,2 init=msra
         nodes r type=transfer size=2 function=tanh dense=1
         edges c type=conv input=r output=o size=1,2,2 init=msra
-        nodes o type=transfer size=1 function=logistics"),
-    ("strided conv", "nodes i type=input size=2
+        nodes o type=transfer size=1 function=logistics",
+    ),
+    (
+        "strided conv",
+        "nodes i type=input size=2
         edges a type=conv input=i output=n size=2,2,2 stride=1,2,3 init=msra
         nodes n type=transfer size=3 function=logistics
         edges b type=conv input=n output=o size=2,3,2 init=msra fft=0
-        nodes o type=transfer size=2 function=linear"),
-    ("dropout into a sum", "nodes i type=input size=1
+        nodes o type=transfer size=2 function=linear",
+    ),
+    (
+        "dropout into a sum",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=1,2,2 init=msra
         nodes n type=transfer size=4 function=tanh
         edges d type=dropout input=n output=s ratio=0.6
@@ -304,20 +337,27 @@ const NETWORKS: [(&str, &str); 12] = [
         edges y type=dummy input=n output=s
         nodes s type=sum size=4
         edges b type=conv input=s output=o size=2,2,2 init=msra fft=1
-        nodes o type=transfer size=1 function=logistics"),
-    ("large windows", "nodes i type=input size=1
+        nodes o type=transfer size=1 function=logistics",
+    ),
+    (
+        "large windows",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=1,2,2 init=msra
         nodes n type=transfer size=1 function=tanh
         edges f type=max_filter input=n output=s size=5,9,8 stride=1,1,1
         edges g type=max_filter input=n output=s size=5,9,8 stride=1,1,1
         nodes s type=sum size=1
         edges b type=conv input=s output=o size=1,2,2 init=msra
-        nodes o type=transfer size=1 function=logistics"),
-    ("repeat", "nodes i type=input size=1
+        nodes o type=transfer size=1 function=logistics",
+    ),
+    (
+        "repeat",
+        "nodes i type=input size=1
         edges a type=conv input=i output=n size=2,4,4 repeat=2,2,2 init=msra
         nodes n type=transfer size=2 function=rectify_linear init=constant init_args=0.3
         edges b type=conv input=n output=o size=1,2,2 init=msra
-        nodes o type=transfer size=1 function=logistics"),
+        nodes o type=transfer size=1 function=logistics",
+    ),
 ];
 
 #[test]
@@ -342,7 +382,9 @@ fn gradients_are_right() {
 #[test]
 fn gradients_of_the_softmax_loss_are_right() {
     let network = network(NETWORKS[4].1);
-    for derivative in check(&engine(1, false), &network, OUTPUT, Loss::Softmax, Choice::Estimate, 8).expect("a check") {
+    for derivative in
+        check(&engine(1, false), &network, OUTPUT, Loss::Softmax, Choice::Estimate, 8).expect("a check")
+    {
         assert!(derivative.is_right(), "{derivative:?}");
     }
 }
@@ -357,7 +399,8 @@ fn the_check_finds_wrong_gradients() {
         edges b type=conv input=n output=o size=1,2,2 init=msra
         nodes o type=transfer size=1 function=tanh",
     );
-    let found = check(&engine(2, false), &network, OUTPUT, Loss::SQUARE, Choice::Estimate, 3).expect("a check");
+    let found =
+        check(&engine(2, false), &network, OUTPUT, Loss::SQUARE, Choice::Estimate, 3).expect("a check");
     for derivative in &found {
         let behind = ["edges b", "nodes o"].contains(&derivative.group.as_str());
         assert!(derivative.is_right() || !behind, "{derivative:?}");
@@ -397,7 +440,8 @@ fn the_networks_have_every_transfer_function_and_key() {
 #[test]
 fn voxels_of_weight_zero_teach_nothing() {
     let network = with_keys("");
-    let engine = Engine::new(&EngineOptions { threads: Some(2), ..EngineOptions::default() }).expect("an engine");
+    let engine =
+        Engine::new(&EngineOptions { threads: Some(2), ..EngineOptions::default() }).expect("an engine");
     let options = StepOptions { momentum: 0.0, weight_decay: 0.0, ..options(Method::Direct) };
     let mut step = TrainingStep::new(&engine, &network, OUTPUT, &options).expect("a plan");
     let start = Parameters::init(&network, 5);

@@ -82,9 +82,8 @@ fn assert_close(found: f64, expected: f64, tolerance: f64) {
 }
 
 fn voxels(extent: Extent) -> impl Iterator<Item = Extent> {
-    (0..extent.z).flat_map(move |z| {
-        (0..extent.y).flat_map(move |y| (0..extent.x).map(move |x| Extent::new(z, y, x)))
-    })
+    (0..extent.z)
+        .flat_map(move |z| (0..extent.y).flat_map(move |y| (0..extent.x).map(move |x| Extent::new(z, y, x))))
 }
 
 /// One map, many, and images that are worth several tasks.
@@ -121,7 +120,8 @@ fn crops_and_their_adjoints() {
         let (x, y) = (random(&mut rng, maps, large), random(&mut rng, maps, small));
         let (dy, dx) = (random(&mut rng, maps, small), random(&mut rng, maps, large));
         let forward = |accumulate, y: &Tensor| {
-            run(&[x.clone(), y.clone()], |plan, site, m| crop(plan, site, m[0], offset, m[1], accumulate)).swap_remove(1)
+            run(&[x.clone(), y.clone()], |plan, site, m| crop(plan, site, m[0], offset, m[1], accumulate))
+                .swap_remove(1)
         };
         let backward = |accumulate, dx: &Tensor| {
             run(&[dy.clone(), dx.clone()], |plan, site, m| uncrop(plan, site, m[0], offset, m[1], accumulate))
@@ -159,7 +159,12 @@ fn dropout_draws_one_mask_for_both_passes() {
             let mask = draw(&ones, &garbage, false, 77, 1);
             assert!(mask.data().iter().all(|&m| m == 0.0 || m == 1.0 / keep), "zero, or divided by keep");
             let dropped = draw(&g, &garbage, false, 77, 1);
-            let expected = Tensor::from_fn(maps, extent, |i| if mask.data()[i] == 0.0 { 0.0 } else { g.data()[i] / keep });
+            let expected =
+                Tensor::from_fn(
+                    maps,
+                    extent,
+                    |i| if mask.data()[i] == 0.0 { 0.0 } else { g.data()[i] / keep },
+                );
             let error = plus(&dropped, &Tensor::from_fn(maps, extent, |i| -expected.data()[i]));
             assert!(error.data().iter().all(|e| e.abs() <= 1e-6), "the same mask for other values");
             assert_eq!(draw(&g, &before, true, 77, 1), plus(&before, &dropped));
@@ -372,8 +377,7 @@ fn judge(loss: Loss, p: f64, t: f64) -> (f64, f64) {
 fn evaluate(loss: Loss, x: &Tensor, target: &Tensor, weight: &Tensor) -> (Tensor, Tensor, Outcome) {
     let (maps, extent) = (x.channels(), x.extent());
     let stats = Tensor::zeros(1, Extent::new(1, 1, loss::stats_len(extent)));
-    let given =
-        [x.clone(), target.clone(), weight.clone(), stale(maps, extent), stale(maps, extent), stats];
+    let given = [x.clone(), target.clone(), weight.clone(), stale(maps, extent), stale(maps, extent), stats];
     let mut found = run(&given, |plan, site, m| {
         let [target, weight, gradient, prediction, stats] = [1, 2, 3, 4, 5].map(|i: usize| m[i].buffer);
         loss::loss(plan, site, loss, m[0], Operands { target, weight, gradient, prediction, stats });
@@ -396,7 +400,8 @@ fn losses_of_values() {
             assert_eq!(prediction, x);
             let (mut total, mut size, mut errors, mut counted) = (0.0, 0.0, 0.0, 0.0);
             for i in 0..x.data().len() {
-                let [p, t, w, g] = [&x, &target, &weight, &gradient].map(|tensor| f64::from(tensor.data()[i]));
+                let [p, t, w, g] =
+                    [&x, &target, &weight, &gradient].map(|tensor| f64::from(tensor.data()[i]));
                 let (error, slope) = judge(loss, p, t);
                 assert_close(g, w * slope, 1e-6 * w);
                 total += w * error;
@@ -480,8 +485,7 @@ fn updates_follow_their_rule() {
         step.data_mut()[settings::ETA] = eta;
         step.data_mut()[settings::FACTOR] = factor;
         let as_rows = |tensor: &Tensor| Tensor::from_slice(c_out, Extent::new(1, 1, cols), tensor.data());
-        let given =
-            [as_rows(&w), as_rows(&v), as_rows(&g), stale(c_out, Extent::new(1, 1, cols)), step];
+        let given = [as_rows(&w), as_rows(&v), as_rows(&g), stale(c_out, Extent::new(1, 1, cols)), step];
         let found = run(&given, |plan, site, m| {
             let target = Target {
                 values: m[0].buffer,
@@ -521,12 +525,14 @@ fn weight_gradients(plan: &mut PlanBuilder, g: Buffer, c_out: usize, taps: usize
             let sum = plan.sum(taps, 2);
             for _ in 0..2 {
                 let read = plan.region(g, row..row + 1, cols.clone());
-                plan.task(Label::new(&Arc::from("op"), "half"), 0.0).read(read).contribute(sum).deferred().run(
-                    |views| {
+                plan.task(Label::new(&Arc::from("op"), "half"), 0.0)
+                    .read(read)
+                    .contribute(sum)
+                    .deferred()
+                    .run(|views| {
                         let [g] = views.reads.take();
                         views.sum.iter_mut().zip(g.row(0)).for_each(|(sum, g)| *sum = 0.5 * g);
-                    },
-                );
+                    });
             }
             gradients.push(WeightGradient { rows: row..row + 1, cols, sum });
         }
@@ -544,7 +550,12 @@ fn biases_follow_their_rule() {
     step.data_mut()[settings::ETA] = 0.1;
     let found = run(&[b.clone(), v.clone(), g.clone(), stale(1, row), step], |plan, site, m| {
         let [values, momentum, gradient, kept, settings] = [0, 1, 2, 3, 4].map(|i: usize| m[i].buffer);
-        update::biases(plan, site, gradient, Target { values, momentum, gradient: Some(kept), rule, settings });
+        update::biases(
+            plan,
+            site,
+            gradient,
+            Target { values, momentum, gradient: Some(kept), rule, settings },
+        );
     });
     for i in 0..row.len() {
         let [b, v, g] = [&b, &v, &g].map(|tensor| f64::from(tensor.data()[i]));

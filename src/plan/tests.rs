@@ -87,7 +87,10 @@ fn sums_of_many_contributions() {
                     for (col, &found) in found.iter().enumerate() {
                         let (sum, size) = (column(col).sum::<f64>(), column(col).map(f64::abs).sum::<f64>());
                         let error = (f64::from(found) - sum).abs();
-                        assert!(error <= 1e-6 * size, "{contributions} of {threads} threads: {found} for {sum}");
+                        assert!(
+                            error <= 1e-6 * size,
+                            "{contributions} of {threads} threads: {found} for {sum}"
+                        );
                     }
                     if deterministic {
                         let bits = fixed.get_or_insert_with(|| found.clone());

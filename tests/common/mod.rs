@@ -62,7 +62,8 @@ impl Images {
 
     /// Every voxel counts as much as this.
     pub fn with_weight(mut self, weight: f32) -> Self {
-        let constant = |target: &Tensor| Some(Tensor::from_fn(target.channels(), target.extent(), |_| weight));
+        let constant =
+            |target: &Tensor| Some(Tensor::from_fn(target.channels(), target.extent(), |_| weight));
         self.weights = self.targets.iter().map(constant).collect();
         self
     }

@@ -40,7 +40,8 @@ impl fmt::Debug for Variant<'_> {
 impl Hosts {
     pub fn new() -> Self {
         // More workers than processors are worth a test too, but then no two may be bound to one.
-        let pool = |threads| Pool::new(PoolOptions { threads: Some(threads), pin: false, ..PoolOptions::default() });
+        let pool =
+            |threads| Pool::new(PoolOptions { threads: Some(threads), pin: false, ..PoolOptions::default() });
         Self {
             pools: [1, 3].map(|threads| pool(threads).expect("a pool")).into(),
             planner: Planner::new(Effort::Estimate),
@@ -127,7 +128,8 @@ impl SingleLayer {
 
         let of_input = |buffer| Maps { buffer, count: c_in, extent: input };
         let of_output = |buffer| Maps { buffer, count: c_out, extent: output };
-        let image = |plan: &mut PlanBuilder, count: usize, extent: Extent| plan.transient(count, extent.len());
+        let image =
+            |plan: &mut PlanBuilder, count: usize, extent: Extent| plan.transient(count, extent.len());
         let (x_inside, y) = (image(&mut plan, c_in, input), image(&mut plan, c_out, output));
         copy::copy(&mut plan, &site, of_input(x), of_input(x_inside), false);
         if layout.accumulate {

@@ -204,8 +204,7 @@ fn dilated_convolutions_are_those_of_the_sub_lattices() {
             let y = Tensor::from_slice(5, problem.output(), &y);
             for phase in voxels(dilation) {
                 let part = lattice(&image, phase, dilation);
-                let problem =
-                    Problem { input: part.extent(), dilation: Extent::ONE, ..problem };
+                let problem = Problem { input: part.extent(), dilation: Extent::ONE, ..problem };
                 let dy = vec![0.0; 5 * problem.output().len()];
                 let case = Case { problem, x: part.data().to_vec(), weights: case.weights.clone(), dy };
                 let found = SingleLayer::new(variant, problem, Layout::PLAIN).run(&case).y;
@@ -231,9 +230,7 @@ fn lattice(image: &Tensor, phase: Extent, step: Extent) -> Tensor {
             full.index(at.z, at.y, at.x)
         })
         .collect();
-    Tensor::from_fn(image.channels(), extent, |i| {
-        image.channel(i / extent.len())[places[i % extent.len()]]
-    })
+    Tensor::from_fn(image.channels(), extent, |i| image.channel(i / extent.len())[places[i % extent.len()]])
 }
 
 #[test]
@@ -242,7 +239,8 @@ fn deterministic_passes_have_the_same_bits_for_any_number_of_threads() {
     for case in cases() {
         for method in Method::ALL {
             for isa in hosts.tiers() {
-                let alike = |v: &Variant<'_>| v.deterministic && v.method == method && v.tools.kernels.isa() == isa;
+                let alike =
+                    |v: &Variant<'_>| v.deterministic && v.method == method && v.tools.kernels.isa() == isa;
                 let mut found = hosts.variants().filter(alike).flat_map(|variant| {
                     let mut layer = SingleLayer::new(variant, case.problem, Layout::PLAIN);
                     [layer.run(&case), layer.run(&case)]

@@ -119,9 +119,8 @@ impl Sums {
 
 /// All voxels of an image in the order of memory.
 pub fn voxels(extent: Extent) -> impl Iterator<Item = Extent> {
-    (0..extent.z).flat_map(move |z| {
-        (0..extent.y).flat_map(move |y| (0..extent.x).map(move |x| Extent::new(z, y, x)))
-    })
+    (0..extent.z)
+        .flat_map(move |z| (0..extent.y).flat_map(move |y| (0..extent.x).map(move |x| Extent::new(z, y, x))))
 }
 
 /// The edges: single maps and odd numbers of them, kernels of one tap and as large as the image, wide 2D images (which

@@ -59,7 +59,9 @@ fn mix(seed: u64, index: usize, read: u64, old: u64) -> f32 {
 
 /// The value that element `index` of what a task writes gets.
 fn value(step: &Step, index: usize, reads: &[Vec<f32>], sum: &[f32], old: f32) -> f32 {
-    let pick = |values: &[f32], k: usize| if values.is_empty() { 0.0 } else { values[(index * 7 + k) % values.len()] };
+    let pick = |values: &[f32], k: usize| {
+        if values.is_empty() { 0.0 } else { values[(index * 7 + k) % values.len()] }
+    };
     let read: u64 = reads.iter().enumerate().map(|(k, values)| (k as u64 + 2) * pick(values, k) as u64).sum();
     mix(step.seed, index, read + pick(sum, 0) as u64, if step.fresh { 0 } else { old as u64 })
 }
@@ -231,8 +233,10 @@ fn run_in_plan(step: &Step, views: Views<'_>) {
         2 => views.reads.take::<2>().to_vec(),
         _ => views.reads.take::<3>().to_vec(),
     };
-    let reads: Vec<Vec<f32>> =
-        reads.into_iter().map(|rows| (0..rows.rows()).flat_map(|row| rows.row(row)).copied().collect()).collect();
+    let reads: Vec<Vec<f32>> = reads
+        .into_iter()
+        .map(|rows| (0..rows.rows()).flat_map(|row| rows.row(row)).copied().collect())
+        .collect();
     if step.contribute.is_some() {
         for (index, to) in views.sum.iter_mut().enumerate() {
             *to = value(step, index, &reads, &[], 0.0);
@@ -370,11 +374,24 @@ fn deferred_updates_over_hundreds_of_steps() {
         let sum = sums.len() - 1;
         for part in 0..CONTRIBUTIONS {
             let reads = vec![whole(values(layer))];
-            let step = Step { seed: 100 + part as u64, reads, deferred: true, contribute: Some(sum), ..blank.clone() };
+            let step = Step {
+                seed: 100 + part as u64,
+                reads,
+                deferred: true,
+                contribute: Some(sum),
+                ..blank.clone()
+            };
             steps.push(step);
         }
         let write = Some(whole(weights(layer)));
-        steps.push(Step { seed: 200, write, fresh: false, deferred: true, collect: Some(sum), ..blank.clone() });
+        steps.push(Step {
+            seed: 200,
+            write,
+            fresh: false,
+            deferred: true,
+            collect: Some(sum),
+            ..blank.clone()
+        });
     }
     let program = Program { buffers, steps, sums };
     for threads in [1, 2, 3, 5] {
