@@ -1,6 +1,6 @@
 //! The one place where a generic kernel meets an instruction set.
 //!
-//! `kernel_table!` lists every kernel once and makes of it a field of [`KernelTable`] and three instantiations.
+//! `kernel_table!` lists every kernel once and makes of it a field of `KernelTable` and three instantiations.
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 
@@ -169,5 +169,6 @@ kernel_table! {
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

@@ -14,6 +14,7 @@ extern crate std;
 pub mod conv;
 pub mod dispatch;
 pub mod isa;
+mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod spectral;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 stopped by Ctrl-C (SIGINT) and SIGTERM.
 
+mod bench;
 mod check;
 mod infer;
 mod info;
@@ -56,6 +57,9 @@ enum Command {
     Infer(infer::InferArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
+    /// Measure this machine, and the engine on it.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// What a command ends with; the error is shown with its causes.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Infer(args) => infer::run(args, verbosity),
         Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),
+        Command::Bench(command) => bench::run(command),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -1,10 +1,15 @@
 //! Direct convolution: SIMD micro-kernels over plain images, see `kernels/README.md`.
 
+use std::ops::Range;
+
 use znn_kernels::Kernels;
 use znn_kernels::conv::{Epilogue, Geometry};
 
 use super::{Algorithm, Destination, Layer, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
+
+/// Packs the weights of some output or input maps: all weights, the maps, their part of the packed weights.
+type Pack = fn(&Kernels, &Geometry, &[f32], Range<usize>, &mut [f32]);
 
 pub(super) struct Direct {
     layer: Layer,
@@ -30,24 +35,35 @@ impl Direct {
         self.layer.problem.flops() / 50.0 / parts as f64
     }
 
-    /// Adds the task that packs the weights for a pass. The packed weights are persistent, so that the pass of one
-    /// iteration and the packing for the next share no memory with others.
+    /// Adds the tasks that pack the weights for a pass, whose register blocks are `block` of `maps` high. The packed
+    /// weights are persistent, so that the pass of one iteration and the packing for the next share no memory with
+    /// others.
     fn pack(
         &self,
         plan: &mut PlanBuilder,
         stage: &'static str,
-        len: usize,
-        pack: impl Fn(&Kernels, &Geometry, &[f32], &mut [f32]) + Send + Sync + 'static,
+        maps: usize,
+        block: usize,
+        pack: Pack,
     ) -> Buffer {
-        let packed = plan.persistent(1, len);
-        let (read, write) = (plan.whole(self.layer.weights), plan.whole(packed));
+        /// Weights that are worth a task of their own.
+        const LEAST: usize = 8 * 1024;
         let (geometry, kernels) = (self.geometry, self.kernels);
-        let task = plan.task(self.label(stage), len as f64).read(read).write(write);
-        let task = if self.layer.frozen { task.preparation() } else { task };
-        task.run(move |views| {
-            let ([weights], [mut packed]) = (views.reads.take(), views.writes.take());
-            pack(&kernels, &geometry, weights.contiguous(), packed.contiguous());
-        });
+        let len = geometry.weights_len();
+        let packed = plan.persistent(1, len);
+        let parts = plan.splits().min(maps.div_ceil(block)).min(len.div_ceil(LEAST));
+        for part in 0..parts {
+            let range = PlanBuilder::part(maps, block, parts, part);
+            let terms = len / maps;
+            let read = plan.whole(self.layer.weights);
+            let write = plan.region(packed, 0..1, range.start * terms..range.end * terms);
+            let task = plan.task(self.label(stage), (range.len() * terms) as f64).read(read).write(write);
+            let task = if self.layer.frozen { task.preparation() } else { task };
+            task.run(move |views| {
+                let ([weights], [mut packed]) = (views.reads.take(), views.writes.take());
+                pack(&kernels, &geometry, weights.contiguous(), range.clone(), packed.contiguous());
+            });
+        }
         packed
     }
 
@@ -81,15 +97,11 @@ impl Direct {
 impl Algorithm for Direct {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
         let (geometry, kernels) = (self.geometry, self.kernels);
-        let all = 0..geometry.c_out;
-        let packed =
-            self.pack(plan, "pack_forward", kernels.packed_forward_len(&geometry), move |k, g, w, packed| {
-                k.pack_forward(g, w, all.clone(), packed);
-            });
+        let block = kernels.forward_block(&geometry);
+        let packed = self.pack(plan, "pack_forward", geometry.c_out, block, Kernels::pack_forward);
         let [depth, height, width] = geometry.output();
         let in_plane = geometry.input[1] * geometry.input[2];
         let reach = geometry.input[0] - depth;
-        let block = kernels.forward_block(&geometry);
         let (map_parts, plane_parts) = grid(plan.splits(), geometry.c_out.div_ceil(block), depth);
         for plane_part in 0..plane_parts {
             let planes = PlanBuilder::part(depth, 1, plane_parts, plane_part);
@@ -133,14 +145,10 @@ impl Algorithm for Direct {
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
         let (geometry, kernels) = (self.geometry, self.kernels);
-        let all = 0..geometry.c_in;
-        let len = kernels.packed_backward_data_len(&geometry);
-        let packed = self.pack(plan, "pack_backward_data", len, move |k, g, w, packed| {
-            k.pack_backward_data(g, w, all.clone(), packed);
-        });
+        let block = kernels.backward_data_block(&geometry);
+        let packed = self.pack(plan, "pack_backward_data", geometry.c_in, block, Kernels::pack_backward_data);
         let padded = self.pad_gradient(plan, dy);
         let [depth, height, width] = geometry.input;
-        let block = kernels.backward_data_block(&geometry);
         let (map_parts, plane_parts) = grid(plan.splits(), geometry.c_in.div_ceil(block), depth);
         for plane_part in 0..plane_parts {
             let planes = PlanBuilder::part(depth, 1, plane_parts, plane_part);

@@ -112,3 +112,6 @@ pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn A
         Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,17 @@
 //! What a graph must satisfy to be computable.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use super::graph::{Edge, EdgeId, EdgeOp, GroupKind, GroupName, Node, NodeId, NodeKind, Topology};
 use crate::volume::Extent;
 
 /// The most feature maps of a group.
 pub(super) const MAX_MAPS: usize = 1 << 16;
-/// The largest kernel, window, stride or offset along one axis.
+/// The largest kernel, stride or offset along one axis.
 pub(super) const MAX_AXIS: usize = 1 << 16;
+/// The largest window of a maximum along one axis: the place of its largest voxel is remembered in one byte.
+pub(super) const MAX_WINDOW: usize = 256;
 /// The most weights of a network.
 pub(super) const MAX_WEIGHTS: usize = 1 << 32;
 /// The longest name, in bytes.
@@ -97,20 +100,20 @@ impl Check<'_> {
     fn edge(&mut self, edge: &Edge) {
         match edge.op {
             EdgeOp::Conv { size, stride, repeat, .. } => {
-                self.axes(edge, "size", size, 1);
-                self.axes(edge, "stride", stride, 1);
-                self.axes(edge, "repeat", repeat, 1);
+                self.axes(edge, "size", size, 1..=MAX_AXIS);
+                self.axes(edge, "stride", stride, 1..=MAX_AXIS);
+                self.axes(edge, "repeat", repeat, 1..=MAX_AXIS);
                 if !size.all(repeat, |size, repeat| repeat == 0 || size % repeat == 0) {
                     let message = format!("the kernel `size` {size} is not a multiple of `repeat` {repeat}");
                     self.fail_edge(edge, message);
                 }
             }
             EdgeOp::MaxFilter { size, stride } => {
-                self.axes(edge, "size", size, 1);
-                self.axes(edge, "stride", stride, 1);
+                self.axes(edge, "size", size, 1..=MAX_WINDOW);
+                self.axes(edge, "stride", stride, 1..=MAX_AXIS);
             }
-            EdgeOp::MaxPool { size } => self.axes(edge, "size", size, 1),
-            EdgeOp::Crop { offset } => self.axes(edge, "offset", offset, 0),
+            EdgeOp::MaxPool { size } => self.axes(edge, "size", size, 1..=MAX_WINDOW),
+            EdgeOp::Crop { offset } => self.axes(edge, "offset", offset, 0..=MAX_AXIS),
             EdgeOp::Dropout { keep } => {
                 if !(keep > 0.0 && keep <= 1.0) {
                     let message = format!(
@@ -153,9 +156,10 @@ impl Check<'_> {
         }
     }
 
-    fn axes(&mut self, edge: &Edge, key: &str, extent: Extent, least: usize) {
-        if !extent.to_array().iter().all(|axis| (least..=MAX_AXIS).contains(axis)) {
-            let message = format!("`{key}` is {extent}, expected {least}..={MAX_AXIS} along each axis");
+    fn axes(&mut self, edge: &Edge, key: &str, extent: Extent, allowed: RangeInclusive<usize>) {
+        if !extent.to_array().iter().all(|axis| allowed.contains(axis)) {
+            let (least, most) = allowed.into_inner();
+            let message = format!("`{key}` is {extent}, expected {least}..={most} along each axis");
             self.fail_edge(edge, message);
         }
     }

@@ -68,3 +68,6 @@ fn blocks(plan: &PlanBuilder, rows: usize, cols: usize) -> Vec<(Range<usize>, Ra
         .filter(|(rows, cols)| !rows.is_empty() && !cols.is_empty())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

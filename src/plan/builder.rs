@@ -212,7 +212,7 @@ impl PlanBuilder {
         let scratch = self.tasks.iter().map(|task| task.scratch).max().unwrap_or(0);
         let slices = |sum: &SumInfo| Reduction::slices(sum.contributions, threads, self.deterministic);
         let sums: usize = self.sums.iter().map(|sum| sum.len * slices(sum)).sum();
-        (super::layout::place(self).len + threads * scratch + sums) * size_of::<f32>()
+        (super::layout::place(self).len.max(1) + threads * scratch.max(1) + sums) * size_of::<f32>()
     }
 
     /// Whether the machine has the memory that the plan will hold on `threads` workers. To be asked before the plan

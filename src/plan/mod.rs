@@ -21,3 +21,6 @@ mod views;
 pub use builder::{Buffer, Label, PlanBuilder, Region, Sum, TaskBuilder};
 pub use running::{Plan, PlanError};
 pub use views::Views;
+
+#[cfg(test)]
+mod tests;

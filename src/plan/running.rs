@@ -172,6 +172,8 @@ impl PlanBuilder {
         let mut ids = Vec::with_capacity(count);
         for (t, joint_is_deferred) in joint_is_deferred.into_iter().enumerate() {
             let (cost, deferred) = self.tasks.get(t).map_or((0, joint_is_deferred), |t| (t.cost, t.deferred));
+            // Only what it waits for in its iteration keeps a deferred task from overtaking itself.
+            let deferred = deferred && !order.before[t].is_empty();
             ids.push(graph.task(cost, if deferred { Class::Deferred } else { Class::Gated }));
         }
         for (t, (before, carried)) in order.before.iter().zip(&order.carried).enumerate() {

@@ -33,8 +33,8 @@
 //! |---|---|
 //! | all | `type`, `input`, `output` = names of node groups |
 //! | `conv` | `size`, `stride` = 1,1,1, `repeat` = 1,1,1, `init`, `init_args`, `fft` 0 or 1, and the keys of training |
-//! | `max_filter` | `size`, `stride` |
-//! | `max_pool` | `size` |
+//! | `max_filter` | `size`, at most 256 along each axis, `stride` |
+//! | `max_pool` | `size`, the same |
 //! | `dropout` | `ratio` = 0.5, the probability that a voxel is **kept** |
 //! | `crop` | `offset`, removed on both sides |
 //! | `maxout`, `dummy` | |

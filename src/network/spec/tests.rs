@@ -396,6 +396,16 @@ fn dropout_keeps_with_a_probability() {
 }
 
 #[test]
+fn windows_of_maxima_are_bounded() {
+    for (edge, size) in [("filter", "size 1,2,3"), ("pool", "size 1,2,2")] {
+        ok(&EVERYTHING.replacen(size, "size 1,256,1", 1));
+        let found = errors(&EVERYTHING.replacen(size, "size 1,1,257", 1));
+        let expected = format!("edges {edge}: `size` is 1,1,257, expected 1..=256 along each axis");
+        assert!(found.len() == 1 && found[0].ends_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
 fn a_longer_cycle_is_spelled_out() {
     let text = EVERYTHING.to_owned() + "edges back\ntype dummy\ninput out\noutput c\n";
     let found = errors(&text);

@@ -1,0 +1,330 @@
+//! Dense prediction: tiles, borders, the network that was trained, memory and errors.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Images, engine, network, random};
+use znn::conv::{Choice, Method};
+use znn::infer::{Border, DenseOptions, InferError, Predictor, Tiling, dense};
+use znn::network::{Network, Parameters};
+use znn::ops::loss::Loss;
+use znn::train::{Settings, StepOptions, TrainingStep};
+use znn::volume::{Extent, Tensor};
+
+/// Pooling, a max filter of another stride, dropout, crop and maxout, two outputs.
+const POOLED: &str = "
+nodes in type=input size=2
+edges c1 type=conv input=in output=n1 size=1,3,3 init=msra
+nodes n1 type=transfer size=3 function=tanh init=uniform
+edges p1 type=max_pool input=n1 output=n2 size=1,2,2
+nodes n2 type=sum size=3
+edges c2 type=conv input=n2 output=n3 size=2,2,2 init=msra
+nodes n3 type=transfer size=4 function=rectify_linear init=uniform
+edges p2 type=max_pool input=n3 output=n4 size=2,1,3
+nodes n4 type=sum size=4
+edges c3 type=conv input=n4 output=o1 size=2,2,1 init=msra
+nodes o1 type=transfer size=2 function=logistics init=uniform
+edges c4 type=conv input=n4 output=o2 size=2,2,1 init=msra
+nodes o2 type=transfer size=1 function=linear
+";
+
+/// Without pooling, but with every other type.
+const FILTERED: &str = "
+nodes in type=input size=1
+edges c1 type=conv input=in output=n1 size=2,3,3 init=msra
+nodes n1 type=transfer size=4 function=rectify_linear init=uniform
+edges f1 type=max_filter input=n1 output=n2 size=1,2,2 stride=1,2,2
+nodes n2 type=sum size=4
+edges c2 type=conv input=n2 output=n3 size=1,2,2 init=msra
+nodes n3 type=transfer size=4 function=tanh
+edges d type=dropout input=n3 output=n4 ratio=0.7
+nodes n4 type=sum size=4
+edges a type=maxout input=n4 output=m
+edges c3 type=conv input=n4 output=l size=1,1,1 init=msra
+nodes l type=transfer size=4 function=linear
+edges b type=maxout input=l output=m
+nodes m type=maxout size=4
+edges k type=crop input=m output=n5 offset=0,1,1
+nodes n5 type=sum size=4
+edges c4 type=conv input=n5 output=out size=1,1,2 init=msra
+nodes out type=transfer size=3 function=soft_sign
+";
+
+fn options(border: Border, tile: Option<Extent>, method: Method) -> DenseOptions {
+    DenseOptions { border, tile, memory: 1 << 30, algorithm: Choice::Fixed(method) }
+}
+
+fn parameters(network: &Network) -> Parameters {
+    Parameters::init(network, 11)
+}
+
+/// The input of one output voxel, with what crops remove.
+fn fov(network: &Network) -> Extent {
+    let shapes = network.shapes(Extent::ONE).expect("shapes");
+    network.inputs().map(|node| shapes[node].extent).fold(Extent::ONE, Extent::max)
+}
+
+#[track_caller]
+fn assert_close(found: &[Tensor], expected: &[Tensor], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!((found.channels(), found.extent()), (expected.channels(), expected.extent()), "{what}");
+        let largest = expected.data().iter().fold(0.0f32, |max, v| max.max(v.abs()));
+        assert!(largest > 0.01, "{what}: a prediction of zeros proves nothing");
+        for (i, (a, b)) in found.data().iter().zip(expected.data()).enumerate() {
+            assert!((a - b).abs() <= tolerance * largest, "{what}[{i}] is {a}, expected {b}");
+        }
+    }
+}
+
+#[test]
+fn tiles_do_not_show() {
+    for text in [POOLED, FILTERED] {
+        let network = network(text);
+        let parameters = parameters(&network);
+        let inputs = network.inputs().next().map(|node| network[node].size).expect("an input");
+        let volume = random(3, inputs, Extent::new(6, 17, 90));
+        for (method, tolerance) in [(Method::Direct, 2e-6), (Method::Fft, 1e-4)] {
+            for border in [Border::Mirror, Border::Valid] {
+                let at_once = dense(
+                    &engine(1, false),
+                    &network,
+                    &parameters,
+                    &volume,
+                    &options(border, None, method),
+                    |_, _| true,
+                )
+                .expect("a prediction")
+                .expect("not ended");
+                for (threads, tile) in [
+                    (1, Extent::new(1, 1, 1)),
+                    (3, Extent::new(1, 5, 90)),
+                    (3, Extent::new(3, 4, 7)),
+                    (2, Extent::new(100, 100, 31)),
+                    (2, Extent::new(100, 100, 100)),
+                ] {
+                    if tile == Extent::ONE && (border == Border::Mirror || method == Method::Fft) {
+                        // Thousands of steps; the small valid output is enough.
+                        continue;
+                    }
+                    let (mut last, mut calls) = ((0, 0), 0);
+                    let engine = engine(threads, false);
+                    let options = options(border, Some(tile), method);
+                    let tiled = dense(&engine, &network, &parameters, &volume, &options, |done, total| {
+                        (last, calls) = ((done, total), calls + 1);
+                        true
+                    });
+                    let tiled = tiled.expect("a prediction").expect("not ended");
+                    let output = tiled[0].extent();
+                    let tiles = Tiling::new(output, tile).counts().len();
+                    assert_eq!((last, calls), ((tiles, tiles), tiles), "progress");
+                    assert_close(&tiled, &at_once, tolerance, &format!("{method} {border:?} tile {tile}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn mirrored_predictions_contain_the_valid_ones() {
+    for text in [POOLED, FILTERED] {
+        let network = network(text);
+        let parameters = parameters(&network);
+        let inputs = network.inputs().next().map(|node| network[node].size).expect("an input");
+        let volume = random(4, inputs, Extent::new(7, 20, 24));
+        let engine = engine(2, false);
+        let predict = |border| {
+            let options = options(border, None, Method::Direct);
+            let found = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);
+            found.expect("a prediction").expect("not ended")
+        };
+        let (mirrored, valid) = (predict(Border::Mirror), predict(Border::Valid));
+        let fov = fov(&network.to_dense());
+        assert_eq!(mirrored[0].extent(), volume.extent());
+        assert_eq!(valid[0].extent(), volume.extent() - (fov - Extent::ONE));
+        let low = fov.zip(Extent::ONE, |fov, _| (fov - 1) / 2);
+        let inside: Vec<Tensor> = mirrored.iter().map(|maps| maps.crop(low, valid[0].extent())).collect();
+        assert_close(&inside, &valid, 1e-6, "the inside of the mirrored prediction");
+    }
+}
+
+/// The dense prediction of a pooled network is, at each voxel, what the network itself makes of the patch around it.
+#[test]
+fn dense_prediction_is_the_network_patch_by_patch() {
+    for method in Method::ALL {
+        for threads in [1, 3] {
+            let engine = engine(threads, false);
+            let network = network(POOLED);
+            let parameters = parameters(&network);
+            let volume = random(5, 2, Extent::new(7, 16, 20));
+            let options = options(Border::Valid, Some(Extent::new(2, 5, 6)), method);
+            let dense = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);
+            let dense = dense.expect("a prediction").expect("not ended");
+            let output = dense[0].extent();
+
+            let choice = Choice::Fixed(method);
+            let mut patch =
+                Predictor::new(&engine, &network, &parameters, Extent::ONE, choice).expect("a plan");
+            let input = patch.input_extent(network.inputs().next().expect("an input"));
+            assert_eq!(input, fov(&network));
+            let mut patchwise: Vec<Tensor> =
+                dense.iter().map(|maps| Tensor::zeros(maps.channels(), output)).collect();
+            for z in 0..output.z {
+                for y in 0..output.y {
+                    for x in 0..output.x {
+                        let at = Extent::new(z, y, x);
+                        let maps = patch.predict(&[&volume.crop(at, input)]).expect("a prediction");
+                        patchwise.iter_mut().zip(maps).for_each(|(to, from)| to.paste(from, at));
+                    }
+                }
+            }
+            assert_close(&dense, &patchwise, 1e-5, &format!("{method} with {threads} threads"));
+        }
+    }
+}
+
+/// What training sees as its prediction is what inference computes with the same weights.
+#[test]
+fn prediction_is_the_forward_pass_of_training() {
+    let engine = engine(2, false);
+    let network = network(POOLED);
+    let output = Extent::new(2, 3, 4);
+    let choice = Choice::Fixed(Method::Direct);
+    let options = StepOptions {
+        loss: Loss::SQUARE,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        algorithm: choice,
+        inspect: false,
+    };
+    let mut step = TrainingStep::new(&engine, &network, output, &options).expect("a plan");
+    let mut parameters = parameters(&network);
+    step.load(&parameters).expect("load");
+    let mut predictor = Predictor::new(&engine, &network, &parameters, output, choice).expect("a plan");
+    for iteration in 0..4 {
+        let images = Images::random(&network, &step, iteration);
+        // Before the update of this iteration.
+        step.store(&mut parameters).expect("store");
+        let settings = Settings { eta: 0.1, factor: 1.0, key: 0 };
+        step.run(&images.inputs(), &images.wanted(), settings).expect("an iteration");
+        predictor.load(&parameters).expect("load");
+        for _ in 0..2 {
+            let predicted = predictor.predict(&images.inputs()).expect("a prediction");
+            assert_close(predicted, step.predictions(), 1e-5, &format!("iteration {iteration}"));
+        }
+    }
+}
+
+#[test]
+fn the_memory_bound_decides_the_tiles() {
+    let network = network(FILTERED);
+    let (parameters, volume) = (parameters(&network), random(6, 1, Extent::new(8, 60, 70)));
+    for method in Method::ALL {
+        for threads in [1, 3] {
+            let engine = engine(threads, false);
+            let choice = Choice::Fixed(method);
+            let whole = dense(
+                &engine,
+                &network,
+                &parameters,
+                &volume,
+                &options(Border::Mirror, None, method),
+                |_, _| true,
+            )
+            .expect("a prediction")
+            .expect("not ended");
+            let full = Tiling::new(volume.extent(), volume.extent());
+            let bytes = |tiling: Tiling| {
+                let dense = Arc::new(network.to_dense());
+                Predictor::new(&engine, &dense, &parameters, tiling.tile(), choice).expect("a plan").bytes()
+            };
+            let most = bytes(full);
+            for memory in [most, most - 1, most / 2, most / 9] {
+                let mut tiling = full;
+                while bytes(tiling) > memory {
+                    tiling = tiling.halve().expect("a tile that fits");
+                }
+                let mut tiles = 0;
+                let options = DenseOptions { memory, ..options(Border::Mirror, None, method) };
+                let found = dense(&engine, &network, &parameters, &volume, &options, |_, total| {
+                    tiles = total;
+                    true
+                });
+                let what = format!("{method}, {threads} threads, {memory} of {most} bytes");
+                assert_eq!(tiles, tiling.counts().len(), "{what}: the largest tiles that fit");
+                assert_close(&found.expect("a prediction").expect("not ended"), &whole, 1e-4, &what);
+            }
+            let options = DenseOptions { memory: 1000, ..options(Border::Mirror, None, method) };
+            let error = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);
+            match error.expect_err("no network fits a thousand bytes") {
+                InferError::Memory { needed, bound: 1000 } => assert!(needed > 1000),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn progress_can_end_the_work() {
+    let network = network(FILTERED);
+    let (parameters, volume) = (parameters(&network), random(7, 1, Extent::new(4, 20, 20)));
+    let options = options(Border::Mirror, Some(Extent::new(1, 20, 20)), Method::Direct);
+    let mut calls = 0;
+    let found = dense(&engine(2, false), &network, &parameters, &volume, &options, |done, total| {
+        calls += 1;
+        assert_eq!((done, total), (calls, 4));
+        done < 2
+    });
+    assert!(found.expect("no error").is_none());
+    assert_eq!(calls, 2);
+}
+
+#[test]
+fn volumes_that_do_not_fit_are_refused() {
+    let network = network(POOLED);
+    let parameters = parameters(&network);
+    let engine = engine(1, false);
+    let predict = |volume: &Tensor, border| {
+        let options = options(border, None, Method::Direct);
+        dense(&engine, &network, &parameters, volume, &options, |_, _| true)
+    };
+    let fov = fov(&network.to_dense());
+    let exact = predict(&random(1, 2, fov), Border::Valid).expect("a prediction").expect("not ended");
+    assert_eq!(exact[0].extent(), Extent::ONE);
+    for axis in 0..3 {
+        let mut size = fov.to_array();
+        size[axis] -= 1;
+        let error = predict(&random(1, 2, size.into()), Border::Valid).expect_err("too small");
+        assert!(
+            matches!(error, InferError::TooSmall { volume, fov: f } if volume == size.into() && f == fov)
+        );
+        let text = error.to_string();
+        assert!(text.contains(&Extent::from(size).to_string()) && text.contains(&fov.to_string()), "{text}");
+        let mirrored = predict(&random(1, 2, size.into()), Border::Mirror).expect("a prediction");
+        assert_eq!(
+            mirrored.expect("not ended")[0].extent(),
+            Extent::from(size),
+            "mirrored, it is large enough"
+        );
+    }
+    let error = predict(&random(1, 3, fov), Border::Mirror).expect_err("three channels");
+    assert!(
+        matches!(&error, InferError::Channels { found: 3, expected: 2, node } if node == "in"),
+        "{error}"
+    );
+}
+
+#[test]
+fn deterministic_predictions_have_the_same_bits_for_any_number_of_threads() {
+    let network = network(POOLED);
+    let (parameters, volume) = (parameters(&network), random(8, 2, Extent::new(6, 20, 70)));
+    for method in Method::ALL {
+        let predictions = [1, 2, 5].map(|threads| {
+            let options = options(Border::Mirror, Some(Extent::new(3, 20, 70)), method);
+            let found = dense(&engine(threads, true), &network, &parameters, &volume, &options, |_, _| true);
+            found.expect("a prediction").expect("not ended")
+        });
+        assert!(predictions[1..].iter().all(|other| *other == predictions[0]), "{method}");
+    }
+}
