@@ -108,7 +108,7 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// As [`write`], of bytes that are there already.
+/// As [`write()`], of bytes that are there already.
 ///
 /// # Errors
 /// Those of the file system.

@@ -1,6 +1,6 @@
 //! The one place where a generic kernel meets an instruction set.
 //!
-//! `kernel_table!` lists every kernel once and makes of it a field of [`KernelTable`] and three instantiations.
+//! `kernel_table!` lists every kernel once and makes of it a field of `KernelTable` and three instantiations.
 //! To add a kernel, write it generic over `V: Vector` in a file of its own with a safe method on [`Kernels`]
 //! beside it, and add a line here.
 

@@ -12,7 +12,7 @@
 //! | metadata | |
 //! |---|---|
 //! | `znn_format` | the version of this layout, `1` |
-//! | `network` | the text of the network, see [`spec`](super::spec) |
+//! | `network` | the text of the network, see [`spec`] |
 //! | others | notes of whoever wrote the file |
 //!
 //! Python reads it with

@@ -69,6 +69,8 @@ pub fn check(
 ) -> Result<Vec<Derivative>, CheckError> {
     /// Directions for each group.
     const DIRECTIONS: usize = 3;
+    /// Shorter steps are not tried after one that agrees so well.
+    const ENOUGH: f64 = Derivative::TOLERANCE / 10.0;
     let options = StepOptions { loss, momentum: 0.0, weight_decay: 0.0, algorithm, inspect: true };
     let mut step = TrainingStep::new(engine, network, output, &options)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -97,9 +99,11 @@ pub fn check(
                 gradient.iter().map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
             let backward = dot(gradient, &direction);
             // Too long a step sees the curvature and the kinks of maxima, too short a one the rounding, and where a kink
-            // is near, one side is free of it: a wrong gradient agrees at none.
+            // is near, one side is free of it: a wrong gradient agrees at none. The lengths are those of the whole
+            // step, however many parameters it moves.
             let mut best: Option<(f64, f64)> = None;
-            for size in [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4] {
+            for step_length in [3e-2, 1e-2, 3e-3, 1e-3, 3e-4] {
+                let size = step_length / (gradient.len() as f32).sqrt();
                 let mut at = |sign: f32| {
                     let mut moved = parameters.clone();
                     let values = groups(network, &mut moved).swap_remove(group).1.values_mut();
@@ -115,6 +119,9 @@ pub fn check(
                     if best.is_none_or(|(least, _)| error < least) {
                         best = Some((error, difference));
                     }
+                }
+                if best.is_some_and(|(least, _)| least < ENOUGH) {
+                    break;
                 }
             }
             let (error, difference) = best.expect("several sizes were tried");

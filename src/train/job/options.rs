@@ -52,7 +52,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The loss as asked for; see [`Job::loss`] for the choice behind `auto`.
+/// The loss as asked for; see [`LossKind::resolve`] for the choice behind `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
