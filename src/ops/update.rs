@@ -21,7 +21,7 @@ pub struct Rule {
     pub scale: f32,
 }
 
-/// Where the columns of the step's row of settings are; see [`Rule::sgd`].
+/// Where the columns of the step's row of settings are; see `Rule::sgd`.
 pub mod settings {
     /// The learning rate of groups without one of their own.
     pub const ETA: usize = 0;
