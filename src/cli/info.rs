@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use znn::conv::{Choice, Passes, Problem};
+use znn::conv::Choice;
 use znn::engine::{Engine, EngineOptions};
 use znn::fft;
 use znn::machine::memory;
-use znn::network::{EdgeOp, Network, NodeKind, Shapes, Summary, spec};
+use znn::network::{Network, Shapes, Summary, spec};
 use znn::volume::Extent;
 use znn_kernels::Isa;
 
@@ -52,21 +52,10 @@ fn plan(engine: &Engine, network: &Network, shapes: &Shapes) -> String {
     let mut text = format!("\nalgorithms measured for training with {} threads:\n", engine.pool().threads());
     for id in network.edge_ids() {
         let edge = &network[id];
-        let EdgeOp::Conv { size, .. } = edge.op else { continue };
-        let problem = Problem {
-            c_in: network[edge.input].size,
-            c_out: network[edge.output].size,
-            input: shapes[edge.input].extent,
-            kernel: size,
-            dilation: shapes[edge.input].stride,
-        };
-        let passes = match network[edge.input].kind {
-            NodeKind::Input => Passes::FirstLayer,
-            _ => Passes::Training,
-        };
+        let Some(problem) = network.problem(id, shapes) else { continue };
         let choice = network.algorithm(id, Choice::Measure);
         let source = if matches!(choice, Choice::Fixed(_)) { ", as the network's file asks" } else { "" };
-        let method = engine.method(choice, &problem, passes);
+        let method = engine.method(choice, &problem, network.passes(id));
         let _ = writeln!(text, "  {:16} {problem}: {method}{source}", edge.name);
     }
     text

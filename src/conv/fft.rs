@@ -27,8 +27,6 @@ use crate::volume::Extent;
 
 /// Spectra are multiplied in runs of this many coefficients: those of a few maps stay in the nearest cache.
 const RUN: usize = 512;
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 pub(super) struct WholeImage {
     layer: Layer,
@@ -66,7 +64,7 @@ impl WholeImage {
 
     /// Floats of a row that holds a spectrum; the transforms want each to begin at a cache line.
     fn row(&self) -> usize {
-        (2 * self.coefficients()).next_multiple_of(LINE)
+        2 * self.transform.spectrum_stride()
     }
 
     fn label(&self, stage: &'static str) -> Label {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use znn_kernels::Transfer;
 
+use super::parameters::fnv1a;
 use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind, Shapes};
-use crate::conv::{self, Algorithm, Choice, Destination, Layer, Method, Problem, Tools, WeightGradient};
+use crate::conv::{
+    self, Algorithm, Choice, Destination, Layer, Method, Passes, Problem, Tools, WeightGradient,
+};
 use crate::fft::FftError;
 use crate::ops::{self, Maps, Site, pool::Maximum};
 use crate::plan::{Buffer, PlanBuilder};
@@ -186,14 +189,8 @@ impl<'a> Lowering<'a> {
         let site = self.site(&edge.name);
         let accumulate = to.accumulate;
         match edge.op {
-            EdgeOp::Conv { size, .. } => {
-                let problem = Problem {
-                    c_in: x.count,
-                    c_out: y.count,
-                    input: x.extent,
-                    kernel: size,
-                    dilation: self.shapes[edge.input].stride,
-                };
+            EdgeOp::Conv { .. } => {
+                let problem = self.network.problem(id, self.shapes).expect("a convolution has a problem");
                 let layer = Layer {
                     name: site.name.clone(),
                     problem,
@@ -209,7 +206,7 @@ impl<'a> Lowering<'a> {
             }
             EdgeOp::Dropout { keep } => match self.phase {
                 Phase::Train { key } => {
-                    let mask = ops::dropout::Mask { keep, key, stream: stream(&edge.name) };
+                    let mask = ops::dropout::Mask { keep, key, stream: fnv1a(&edge.name) };
                     ops::dropout::dropout(plan, &site, x, y, accumulate, mask);
                 }
                 Phase::Infer => ops::copy::copy(plan, &site, x, y, accumulate),
@@ -329,7 +326,7 @@ impl<'a> Lowering<'a> {
                 let Some(dx) = dx else { return };
                 match (op, self.phase) {
                     (EdgeOp::Dropout { keep }, Phase::Train { key }) => {
-                        let mask = ops::dropout::Mask { keep, key, stream: stream(&edge.name) };
+                        let mask = ops::dropout::Mask { keep, key, stream: fnv1a(&edge.name) };
                         ops::dropout::dropout(plan, &site, dy, dx, accumulate, mask);
                     }
                     (EdgeOp::Crop { offset }, _) => {
@@ -343,14 +340,28 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// A number of an edge, for its random stream (FNV-1a).
-fn stream(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 impl Network {
+    /// The sizes of a convolution in images of these shapes; `None` for other edges.
+    pub fn problem(&self, edge: EdgeId, shapes: &Shapes) -> Option<Problem> {
+        let weights = self.weight_shape(edge)?;
+        let input = shapes[self[edge].input];
+        Some(Problem {
+            c_in: weights.c_in,
+            c_out: weights.c_out,
+            input: input.extent,
+            kernel: weights.kernel,
+            dilation: input.stride,
+        })
+    }
+
+    /// The passes of an edge in training: nobody wants the gradient of an input.
+    pub fn passes(&self, edge: EdgeId) -> Passes {
+        match self[self[edge].input].kind {
+            NodeKind::Input => Passes::FirstLayer,
+            _ => Passes::Training,
+        }
+    }
+
     /// How a convolution is computed: where the choice is free, what the network's file asks for (key `fft`).
     pub fn algorithm(&self, edge: EdgeId, choice: Choice) -> Choice {
         match (choice, self[edge].op) {

@@ -128,7 +128,7 @@ fn stream(seed: u64, kind: GroupKind, name: &str) -> ChaCha8Rng {
 }
 
 /// The hash FNV-1a (64 bit): its values never change, as those of the standard library may.
-fn fnv1a(text: &str) -> u64 {
+pub(super) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

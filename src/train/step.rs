@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::conv::{Choice, Passes};
+use crate::conv::Choice;
 use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
-    EdgeId, EdgeOp, Lowering, Network, NodeId, NodeKind, Parameters, Phase, ShapeError, Shapes,
-    UpdateOverrides,
+    EdgeId, EdgeOp, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
 pub use crate::ops::loss::Outcome;
 use crate::ops::loss::{self, Loss};
@@ -127,11 +126,7 @@ impl TrainingStep {
             lowering.set_values(node, to);
         }
         lowering.forward(&mut plan, |edge, problem| {
-            let passes = match network[network[edge].input].kind {
-                NodeKind::Input => Passes::FirstLayer,
-                _ => Passes::Training,
-            };
-            engine.method(network.algorithm(edge, options.algorithm), problem, passes)
+            engine.method(network.algorithm(edge, options.algorithm), problem, network.passes(edge))
         })?;
 
         let mut kept_values = Vec::new();
