@@ -17,15 +17,19 @@ def prepare(request, memory_format):
         x = torch.randn(1, request["c_in"], *request["input"]).contiguous(memory_format=memory_format)
         w = torch.randn(request["c_out"], request["c_in"], *request["kernel"])
         w = w.contiguous(memory_format=memory_format)
-        dilation = request["dilation"]
-        dy = torch.randn_like(torch.nn.functional.conv3d(x, w, dilation=dilation))
+        stride, padding, dilation = request["stride"], request["padding"], request["dilation"]
+
+        def forward():
+            return torch.nn.functional.conv3d(x, w, None, stride, padding, dilation)
+
+        dy = torch.randn_like(forward())
 
         def backward(mask):
             return torch.ops.aten.convolution_backward(
-                dy, x, w, None, [1, 1, 1], [0, 0, 0], dilation, False, [0, 0, 0], 1, mask)
+                dy, x, w, None, stride, padding, dilation, False, [0, 0, 0], 1, mask)
 
         kept[key] = {
-            "forward": lambda: torch.nn.functional.conv3d(x, w, dilation=dilation),
+            "forward": forward,
             "backward_data": lambda: backward([True, False, False]),
             "backward_weights": lambda: backward([False, True, False]),
         }[request["pass"]]

@@ -168,7 +168,7 @@ fn backward_weights_matches_the_reference() {
 #[test]
 fn long_sums_of_backward_weights_stay_accurate() {
     for c_out in [1, 3, 8] {
-        let geometry = Geometry { c_in: 1, c_out, input: [24, 50, 61], kernel: [1, 1, 2], dilation: [1; 3] };
+        let geometry = Geometry::valid(1, c_out, [24, 50, 61], [1, 1, 2], [1; 3]);
         let mut problem = Problem::random(geometry, 5);
         // all products positive: a single f32 accumulator of these 72000 terms would lose 1e-4
         problem.x.iter_mut().chain(&mut problem.dy).for_each(|v| *v = v.abs() + 0.1);
@@ -247,7 +247,7 @@ fn epilogue_adds_and_transfers() {
 #[test]
 fn rectify_linear_keeps_nan() {
     for kernels in tiers() {
-        let geometry = Geometry { c_in: 1, c_out: 1, input: [1, 1, 5], kernel: [1; 3], dilation: [1; 3] };
+        let geometry = Geometry::valid(1, 1, [1, 1, 5], [1; 3], [1; 3]);
         let mut problem = Problem::random(geometry, 0);
         problem.weights[0] = 1.0;
         problem.x.copy_from_slice(&[f32::NAN, 1.0, -1.0, 2.0, -2.0]);
@@ -438,5 +438,5 @@ fn nothing_beyond_the_views_is_touched() {
 #[test]
 #[should_panic(expected = "does not fit")]
 fn a_kernel_larger_than_the_image_is_refused() {
-    Geometry { c_in: 1, c_out: 1, input: [4, 4, 4], kernel: [1, 1, 3], dilation: [1, 1, 2] }.output();
+    Geometry::valid(1, 1, [4, 4, 4], [1, 1, 3], [1, 1, 2]).output();
 }

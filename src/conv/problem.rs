@@ -6,8 +6,8 @@ use znn_kernels::conv::Geometry;
 
 use crate::volume::Extent;
 
-/// A "valid" convolution of `c_in` maps to `c_out` maps:
-/// `y[o][p] = sum over i, k of w[o][i][k] x[i][p + k * dilation]`.
+/// A convolution of `c_in` maps to `c_out` maps:
+/// `y[o][p] = sum over i, k of w[o][i][k] x[i][p * stride + k * dilation - padding before]`, where `x` is zero outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Input maps.
@@ -20,9 +20,23 @@ pub struct Problem {
     pub kernel: Extent,
     /// Distance of neighbouring taps (the original's "sparsity").
     pub dilation: Extent,
+    /// Distance in the input between two neighbours of the output.
+    pub stride: Extent,
+    /// Voxels of zeros before and behind the input.
+    pub padding: [Extent; 2],
 }
 
 impl Problem {
+    /// A convolution without stride and padding.
+    pub const fn valid(c_in: usize, c_out: usize, input: Extent, kernel: Extent, dilation: Extent) -> Self {
+        Self { c_in, c_out, input, kernel, dilation, stride: Extent::ONE, padding: [Extent::ZERO; 2] }
+    }
+
+    /// Whether there is neither stride nor padding.
+    pub fn is_valid(&self) -> bool {
+        self.stride == Extent::ONE && self.padding == [Extent::ZERO; 2]
+    }
+
     /// How far the kernel reaches beyond its first tap.
     pub fn reach(&self) -> Extent {
         self.kernel.zip(self.dilation, |k, d| (k - 1) * d)
@@ -30,7 +44,9 @@ impl Problem {
 
     /// Voxels of an output map.
     pub fn output(&self) -> Extent {
-        self.input - self.reach()
+        let [before, after] = self.padding;
+        let last = before + self.input + after - self.reach() - Extent::ONE;
+        last.zip(self.stride, |last, stride| last / stride) + Extent::ONE
     }
 
     /// Floating-point operations of one pass by the direct method (a multiply-add counts as two).
@@ -51,14 +67,23 @@ impl Problem {
             input: self.input.to_array(),
             kernel: self.kernel.to_array(),
             dilation: self.dilation.to_array(),
+            stride: self.stride.to_array(),
+            padding: self.padding.map(Extent::to_array),
         }
     }
 }
 
-/// As in `20->40 k3,3,3 d1,1,1 in 50,50,50`.
+/// As in `20->40 k3,3,3 d1,1,1 in 50,50,50`, with ` s2,2,2` and ` p1,1,1+1,1,1` where there are stride and padding.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { c_in, c_out, input, kernel, dilation } = self;
-        write!(f, "{c_in}->{c_out} k{kernel} d{dilation} in {input}")
+        let Self { c_in, c_out, input, kernel, dilation, stride, padding: [before, after] } = self;
+        write!(f, "{c_in}->{c_out} k{kernel} d{dilation} in {input}")?;
+        if *stride != Extent::ONE {
+            write!(f, " s{stride}")?;
+        }
+        if self.padding != [Extent::ZERO; 2] {
+            write!(f, " p{before}+{after}")?;
+        }
+        Ok(())
     }
 }

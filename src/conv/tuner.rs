@@ -93,7 +93,9 @@ fn admissible(method: Method, problem: &Problem, tools: Tools<'_>) -> bool {
         // A kernel of one tap is a product of matrices already.
         Method::Fft => {
             let size = tools.planner.good_extent(problem.input);
-            problem.kernel.len() > 1 && WholeImage::bytes(problem, size) <= Tuner::MEMORY_LIMIT
+            problem.is_valid()
+                && problem.kernel.len() > 1
+                && WholeImage::bytes(problem, size) <= Tuner::MEMORY_LIMIT
         }
     }
 }

@@ -345,13 +345,7 @@ impl Network {
     pub fn problem(&self, edge: EdgeId, shapes: &Shapes) -> Option<Problem> {
         let weights = self.weight_shape(edge)?;
         let input = shapes[self[edge].input];
-        Some(Problem {
-            c_in: weights.c_in,
-            c_out: weights.c_out,
-            input: input.extent,
-            kernel: weights.kernel,
-            dilation: input.stride,
-        })
+        Some(Problem::valid(weights.c_in, weights.c_out, input.extent, weights.kernel, input.stride))
     }
 
     /// The passes of an edge in training: nobody wants the gradient of an input.

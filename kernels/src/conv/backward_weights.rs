@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn runs_cover_every_float_once() {
-        let geometry = |input, kernel| Geometry { c_in: 1, c_out: 1, input, kernel, dilation: [1; 3] };
+        let geometry = |input, kernel| Geometry::valid(1, 1, input, kernel, [1; 3]);
         for (input, kernel) in [
             ([3, 9, 9], [1, 3, 3]),
             ([9, 3, 4], [3, 1, 2]),

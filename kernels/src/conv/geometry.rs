@@ -1,9 +1,9 @@
 //! The sizes of a convolution.
 
-/// A "valid" convolution (cross-correlation): sizes in voxels, in the order z, y, x.
+/// A convolution (cross-correlation): sizes in voxels, in the order z, y, x.
 ///
-/// `y[o][p] = sum over i, k of w[o][i][k] * x[i][p + k * dilation]` for every `p` for which all taps lie inside of
-/// the input.
+/// `y[o][p] = sum over i, k of w[o][i][k] * x[i][p * stride + k * dilation - padding before]` for every `p` for which
+/// all taps lie inside of the padded input; the padding is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
     /// Channels of the input.
@@ -16,19 +16,37 @@ pub struct Geometry {
     pub kernel: [usize; 3],
     /// Distance between two taps.
     pub dilation: [usize; 3],
+    /// Distance in the input between two neighbours of the output.
+    pub stride: [usize; 3],
+    /// Zeros before and behind the input.
+    pub padding: [[usize; 3]; 2],
 }
 
 impl Geometry {
-    /// Size of an output image: `input - (kernel - 1) * dilation`.
+    /// A convolution without stride and padding.
+    pub const fn valid(
+        c_in: usize,
+        c_out: usize,
+        input: [usize; 3],
+        kernel: [usize; 3],
+        dilation: [usize; 3],
+    ) -> Self {
+        Self { c_in, c_out, input, kernel, dilation, stride: [1; 3], padding: [[0; 3]; 2] }
+    }
+
+    /// Size of an output image: `(input + padding - (kernel - 1) * dilation - 1) / stride + 1`.
     ///
     /// # Panics
-    /// Where the dilated kernel is larger than the input, or a kernel or dilation is zero.
+    /// Where the dilated kernel is larger than the padded input, or a kernel, dilation or stride is zero.
     pub fn output(&self) -> [usize; 3] {
         core::array::from_fn(|axis| {
-            assert!(self.kernel[axis] > 0 && self.dilation[axis] > 0, "empty kernel or dilation: {self:?}");
+            let steps = [self.kernel[axis], self.dilation[axis], self.stride[axis]];
+            assert!(!steps.contains(&0), "empty kernel, dilation or stride: {self:?}");
+            let [before, after] = self.padding;
+            let padded = before[axis] + self.input[axis] + after[axis];
             let reach = self.reach(axis);
-            assert!(reach < self.input[axis], "the kernel does not fit into the input: {self:?}");
-            self.input[axis] - reach
+            assert!(reach < padded, "the kernel does not fit into the input: {self:?}");
+            (padded - reach - 1) / self.stride[axis] + 1
         })
     }
 

@@ -36,7 +36,7 @@ impl Random {
 /// The edges: single channels and odd ones, kernels of one tap, 2D kernels, images below a vector, mixed dilations,
 /// kernels as large as the image, images beyond one strip, run or plane block.
 pub fn edge_cases() -> Vec<Geometry> {
-    let case = |c_in, c_out, input, kernel, dilation| Geometry { c_in, c_out, input, kernel, dilation };
+    let case = Geometry::valid;
     vec![
         case(1, 1, [1, 1, 1], [1, 1, 1], [1, 1, 1]),
         case(1, 5, [3, 3, 3], [3, 3, 3], [1, 1, 1]),
@@ -66,13 +66,8 @@ pub fn edge_cases() -> Vec<Geometry> {
 /// A small geometry of any kind.
 pub fn random_geometry(random: &mut Random) -> Geometry {
     const CHANNELS: [usize; 14] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 33];
-    let mut geometry = Geometry {
-        c_in: random.choose(&CHANNELS),
-        c_out: random.choose(&CHANNELS),
-        input: [0; 3],
-        kernel: [0; 3],
-        dilation: [0; 3],
-    };
+    let mut geometry =
+        Geometry::valid(random.choose(&CHANNELS), random.choose(&CHANNELS), [0; 3], [0; 3], [0; 3]);
     for axis in 0..3 {
         geometry.kernel[axis] = random.choose(&[1, 1, 2, 3, 3, 4, 5]);
         geometry.dilation[axis] = random.choose(&[1, 1, 1, 2, 3, 4]);
@@ -108,7 +103,7 @@ impl Problem {
 
     /// Calls `term` with the indices (y, w, x) of every product.
     fn each_term(&self, mut term: impl FnMut(usize, usize, usize)) {
-        let Geometry { c_in, c_out, input, kernel, dilation } = self.geometry;
+        let Geometry { c_in, c_out, input, kernel, dilation, stride, padding: [before, _] } = self.geometry;
         let output = self.geometry.output();
         let index = |size: [usize; 3], channel, [z, y, x]: [usize; 3]| {
             ((channel * size[0] + z) * size[1] + y) * size[2] + x
@@ -122,8 +117,11 @@ impl Problem {
                 for k in voxels(kernel) {
                     let w = index(kernel, o * c_in + i, k);
                     for p in voxels(output) {
-                        let q = [0, 1, 2].map(|axis| p[axis] + k[axis] * dilation[axis]);
-                        term(index(output, o, p), w, index(input, i, q));
+                        let at = [0, 1, 2].map(|axis| p[axis] * stride[axis] + k[axis] * dilation[axis]);
+                        if (0..3).all(|axis| (before[axis]..before[axis] + input[axis]).contains(&at[axis])) {
+                            let q = [0, 1, 2].map(|axis| at[axis] - before[axis]);
+                            term(index(output, o, p), w, index(input, i, q));
+                        }
                     }
                 }
             }

@@ -66,19 +66,29 @@ struct Case {
     c_out: usize,
     kernel: Extent,
     output: Extent,
-    #[serde(default = "undilated")]
+    #[serde(default = "one")]
     dilation: Extent,
+    #[serde(default = "one")]
+    stride: Extent,
+    /// Zeros on each side.
+    #[serde(default = "zero")]
+    padding: Extent,
 }
 
-fn undilated() -> Extent {
+fn one() -> Extent {
     Extent::ONE
+}
+
+fn zero() -> Extent {
+    Extent::ZERO
 }
 
 impl Case {
     fn problem(&self) -> Problem {
-        let Self { c_in, c_out, kernel, output, dilation, .. } = *self;
-        let reach = kernel.zip(dilation, |k, d| (k - 1) * d);
-        Problem { c_in, c_out, input: output + reach, kernel, dilation }
+        let Self { c_in, c_out, kernel, output, dilation, stride, padding, .. } = *self;
+        let padded = (output - Extent::ONE) * stride + Extent::ONE + kernel.zip(dilation, |k, d| (k - 1) * d);
+        let input = padded.zip(padding, |padded, padding| padded.saturating_sub(2 * padding).max(1));
+        Problem { stride, padding: [padding; 2], ..Problem::valid(c_in, c_out, input, kernel, dilation) }
     }
 }
 
@@ -169,9 +179,12 @@ fn read_cases(args: &ConvArgs) -> Result<Vec<Case>, Box<dyn std::error::Error>> 
     };
     let table: Table = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
     for case in &table.case {
-        let sizes = [case.kernel, case.output, case.dilation];
+        let sizes = [case.kernel, case.output, case.dilation, case.stride];
         if case.c_in == 0 || case.c_out == 0 || sizes.iter().any(|size| size.is_empty()) {
             return Err(format!("{place}: case `{}`: expected sizes of at least 1", case.name).into());
+        }
+        if case.problem().output() != case.output {
+            return Err(format!("{place}: case `{}`: so much padding leaves no input", case.name).into());
         }
     }
     let wanted = |case: &Case| args.only.as_ref().is_none_or(|text| case.name.contains(text));

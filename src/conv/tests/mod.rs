@@ -153,12 +153,8 @@ fn forward_is_linear_in_images_and_in_weights() {
 #[test]
 fn direct_and_fft_agree() {
     let hosts = Hosts::new();
-    let problem = |c_in, c_out, input: [usize; 3], kernel: [usize; 3], dilation: [usize; 3]| Problem {
-        c_in,
-        c_out,
-        input: input.into(),
-        kernel: kernel.into(),
-        dilation: dilation.into(),
+    let problem = |c_in, c_out, input: [usize; 3], kernel: [usize; 3], dilation: [usize; 3]| {
+        Problem::valid(c_in, c_out, input.into(), kernel.into(), dilation.into())
     };
     for (seed, problem) in [
         problem(20, 33, [9, 24, 25], [3, 5, 5], [1, 1, 1]),
@@ -195,7 +191,7 @@ fn dilated_convolutions_are_those_of_the_sub_lattices() {
     .enumerate()
     {
         let (input, kernel, dilation) = (Extent::from(input), Extent::from(kernel), Extent::from(dilation));
-        let problem = Problem { c_in: 3, c_out: 5, input, kernel, dilation };
+        let problem = Problem::valid(3, 5, input, kernel, dilation);
         let case = Case::random(problem, seed as u64);
         let image = Tensor::from_slice(3, input, &case.x);
         let scale = case.forward().norm;

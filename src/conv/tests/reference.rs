@@ -39,7 +39,7 @@ impl Case {
 
     /// Calls `row` with the places (y, w, x) of the first of so many products whose places in `y` and `x` run on.
     fn each_row(&self, mut row: impl FnMut(usize, usize, usize, usize)) {
-        let Problem { c_in, c_out, input, kernel, dilation } = self.problem;
+        let Problem { c_in, c_out, input, kernel, dilation, .. } = self.problem;
         let output = self.problem.output();
         for o in 0..c_out {
             for i in 0..c_in {
@@ -127,12 +127,8 @@ pub fn voxels(extent: Extent) -> impl Iterator<Item = Extent> {
 /// the direct method takes as stacks of rows) and narrow ones, mixed dilations, and images of so many voxels that the
 /// gradient of the weights is a sum over several tasks.
 pub fn edge_cases() -> Vec<Problem> {
-    let case = |c_in, c_out, input: [usize; 3], kernel: [usize; 3], dilation: [usize; 3]| Problem {
-        c_in,
-        c_out,
-        input: input.into(),
-        kernel: kernel.into(),
-        dilation: dilation.into(),
+    let case = |c_in, c_out, input: [usize; 3], kernel: [usize; 3], dilation: [usize; 3]| {
+        Problem::valid(c_in, c_out, input.into(), kernel.into(), dilation.into())
     };
     vec![
         case(1, 1, [1, 1, 1], [1, 1, 1], [1, 1, 1]),
@@ -169,5 +165,5 @@ pub fn random(rng: &mut ChaCha8Rng) -> Problem {
         more.x = choose(&[5, 16, 64, 75]);
     }
     let reach = kernel.zip(dilation, |k, d| (k - 1) * d);
-    Problem { c_in, c_out, input: more + reach, kernel, dilation }
+    Problem::valid(c_in, c_out, more + reach, kernel, dilation)
 }
