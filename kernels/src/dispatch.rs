@@ -13,6 +13,7 @@ use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
+use crate::winograd::product::{Product, product_tiles};
 
 /// The kernels of one tier. A value is the proof that the tier is available.
 #[derive(Clone, Copy)]
@@ -130,10 +131,16 @@ macro_rules! kernel_table {
             // SAFETY: as above.
             unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
         }
+        $($features)*
+        unsafe fn product<const R: usize, const N: usize>(product: &Product) {
+            // SAFETY: as above.
+            unsafe { crate::winograd::product::multiply::<$vector, R, N>(product) }
+        }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
             convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
+            products: product_tiles!($registers, product),
         };
     };
 }
@@ -169,6 +176,9 @@ kernel_table! {
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    winograd_weights = crate::winograd::weights::transform: (kernels: &crate::winograd::weights::Kernels);
+    winograd_input = crate::winograd::input::transform: (input: &crate::winograd::input::Input);
+    winograd_output = crate::winograd::output::transform: (sums: &crate::winograd::output::Sums);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

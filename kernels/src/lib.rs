@@ -22,6 +22,7 @@ pub mod spectral;
 mod testing;
 pub mod vector;
 pub mod view;
+pub mod winograd;
 pub mod words;
 
 pub use dispatch::Kernels;

@@ -8,6 +8,7 @@ mod direct;
 mod fft;
 mod problem;
 mod tuner;
+mod winograd;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,17 +27,20 @@ pub enum Method {
     Direct,
     /// Products of whole-image spectra.
     Fft,
+    /// Winograd tiles, for kernels of three taps.
+    Winograd,
 }
 
 impl Method {
     /// All algorithms.
-    pub const ALL: [Method; 2] = [Method::Direct, Method::Fft];
+    pub const ALL: [Method; 3] = [Method::Direct, Method::Fft, Method::Winograd];
 
     /// The name used in options and reports.
     pub fn name(self) -> &'static str {
         match self {
             Method::Direct => "direct",
             Method::Fft => "fft",
+            Method::Winograd => "winograd",
         }
     }
 }
@@ -105,11 +109,15 @@ pub trait Algorithm {
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient>;
 }
 
-/// Begins to lower `layer` by `method`.
+/// Begins to lower `layer` by `method`; Winograd tiles leave kernels that they do not admit to the direct method.
 pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
     Ok(match method {
         Method::Direct => Box::new(direct::Direct::new(layer, tools)),
         Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
+        Method::Winograd if winograd::admits(&layer.problem) => {
+            Box::new(winograd::Winograd::new(layer, tools))
+        }
+        Method::Winograd => Box::new(direct::Direct::new(layer, tools)),
     })
 }
 

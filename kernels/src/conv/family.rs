@@ -23,6 +23,8 @@ pub(crate) struct MicroKernels {
     pub convolve_masked: Family<unsafe fn(&Tile)>,
     /// Backward-weights.
     pub reduce: Family<unsafe fn(&Reduction)>,
+    /// The products of the Winograd convolution.
+    pub products: crate::winograd::product::Family,
 }
 
 /// All register tiles of a micro-kernel for a tier of 16 or 32 vector registers.

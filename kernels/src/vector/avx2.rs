@@ -128,6 +128,15 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        // within halves first, then these change places
+        unsafe {
+            let low = _mm256_unpacklo_ps(self.0, other.0);
+            let high = _mm256_unpackhi_ps(self.0, other.0);
+            (Self(_mm256_permute2f128_ps::<0x20>(low, high)), Self(_mm256_permute2f128_ps::<0x31>(low, high)))
+        }
+    }
+    #[inline(always)]
     fn swap_pairs(self) -> Self {
         Self(unsafe { _mm256_permute_ps::<0b10_11_00_01>(self.0) })
     }

@@ -122,6 +122,15 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
+            (pick(low), pick(high))
+        }
+    }
+    #[inline(always)]
     fn swap_pairs(self) -> Self {
         Self(unsafe { _mm512_permute_ps::<0b10_11_00_01>(self.0) })
     }

@@ -133,6 +133,8 @@ pub trait Vector: Copy {
     fn odd_twice(self) -> Self;
     /// Of `self` followed by `other`: the even lanes, and the odd lanes.
     fn unzip(self, other: Self) -> (Self, Self);
+    /// The lanes of `self` and `other` in turn: the inverse of [`Vector::unzip`].
+    fn zip(self, other: Self) -> (Self, Self);
     /// The lanes of each pair exchanged.
     fn swap_pairs(self) -> Self;
     /// `self - other` in the even lanes, `self + other` in the odd ones.

@@ -139,6 +139,11 @@ impl Vector for F32x4 {
         (Self([a, c, e, g]), Self([b, d, f, h]))
     }
     #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        (Self([a, e, b, f]), Self([c, g, d, h]))
+    }
+    #[inline(always)]
     fn swap_pairs(self) -> Self {
         let [a, b, c, d] = self.0;
         Self([b, a, d, c])

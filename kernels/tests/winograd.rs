@@ -1,0 +1,189 @@
+//! The Winograd convolution, over every tile and tier of this machine, against a plain f64 reference.
+
+mod reference;
+
+use reference::{Problem, Random, edge_cases, random_geometry};
+use znn_kernels::conv::{Epilogue, Geometry};
+use znn_kernels::winograd::Shape;
+use znn_kernels::{Isa, Kernels, Rows, RowsMut, Transfer};
+
+fn tiers() -> impl Iterator<Item = Kernels> {
+    Isa::ALL.into_iter().filter_map(Kernels::new)
+}
+
+/// Edge cases and random ones, with padding of any kind.
+fn geometries() -> Vec<Geometry> {
+    let mut random = Random::new(443);
+    let case = Geometry::valid;
+    let mut geometries = edge_cases();
+    geometries.extend([
+        case(1, 1, [3, 3, 3], [3, 3, 3], [1, 1, 1]),
+        case(3, 5, [6, 6, 18], [3, 3, 3], [1, 1, 1]),
+        case(2, 13, [6, 18, 66], [3, 3, 3], [1, 1, 1]),
+        case(5, 3, [4, 14, 300], [1, 1, 3], [1, 1, 1]),
+        case(3, 3, [5, 90, 7], [1, 3, 1], [1, 1, 1]),
+        case(3, 2, [70, 3, 2], [3, 1, 1], [1, 1, 1]),
+        case(1, 7, [1, 40, 38], [1, 3, 3], [1, 1, 1]),
+        case(2, 2, [20, 21, 38], [3, 3, 3], [4, 4, 4]),
+        case(2, 3, [9, 11, 43], [3, 3, 3], [2, 3, 5]),
+        case(2, 3, [13, 40, 100], [3, 1, 3], [6, 2, 40]),
+    ]);
+    for index in 0..600 {
+        let mut geometry = random_geometry(&mut random);
+        if index % 2 == 0 {
+            geometry.padding = [0; 2].map(|_| [0; 3].map(|_| random.below(4)));
+        }
+        geometries.push(geometry);
+    }
+    geometries.retain(Shape::admits);
+    assert!(geometries.len() > 80);
+    geometries
+}
+
+/// All tiles for a kernel.
+fn tiles(geometry: &Geometry) -> Vec<[usize; 3]> {
+    let along = |axis: usize| if geometry.kernel[axis] == 1 { &[1][..] } else { &[2, 4] };
+    let mut tiles = Vec::new();
+    for &z in along(0) {
+        for &y in along(1) {
+            tiles.extend(along(2).iter().map(|&x| [z, y, x]));
+        }
+    }
+    tiles
+}
+
+fn transformed(kernels: &Kernels, shape: &Shape, weights: &[f32]) -> Vec<f32> {
+    let mut transformed = vec![f32::NAN; kernels.winograd_weights_len(shape)];
+    kernels.winograd_weights(shape, weights, 0..shape.c_out(), &mut transformed);
+    transformed
+}
+
+/// A whole pass over `y`, in one call.
+fn run(kernels: &Kernels, shape: &Shape, x: &[f32], weights: &[f32], epilogue: &Epilogue<'_>, y: &mut [f32]) {
+    let transformed = transformed(kernels, shape, weights);
+    let groups = kernels.winograd_groups(shape, 0..shape.slabs());
+    let mut scratch = vec![f32::NAN; kernels.winograd_scratch_len(shape, &groups)];
+    let x = Rows::new(x, x.len() / shape.c_in());
+    let y = RowsMut::new(y, y.len() / shape.c_out());
+    kernels.winograd(shape, &groups, x, &transformed, epilogue, 0..shape.c_out(), y, &mut scratch);
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        assert!(error <= tolerance, "{what}[{i}] is {found}, expected {expected}: {error:e} > {tolerance:e}");
+    }
+}
+
+/// The largest error of an element, in units of the root of its number of terms: tiles of four multiply it.
+fn tolerance(tile: [usize; 3]) -> f64 {
+    tile.into_iter().map(|outputs| if outputs == 4 { 2.0 } else { 1.0 }).product::<f64>() * 1.5e-6
+}
+
+#[test]
+fn passes_match_their_definitions() {
+    for (seed, geometry) in geometries().into_iter().enumerate() {
+        let problem = Problem::random(geometry, seed as u64);
+        let ((y, y_scale), (dx, dx_scale)) = (problem.forward(), problem.backward_data());
+        for kernels in tiers() {
+            for tile in tiles(&geometry) {
+                let what = |pass| format!("{pass} of {geometry:?} by tiles {tile:?} on {}", kernels.isa());
+                let shape = Shape::forward(&geometry, tile);
+                let mut found = vec![f32::NAN; y.len()];
+                run(&kernels, &shape, &problem.x, &problem.weights, &Epilogue::STORE, &mut found);
+                assert_close(&found, &y, tolerance(tile) * y_scale, &what("forward"));
+                let shape = Shape::backward_data(&geometry, tile);
+                let mut found = vec![f32::NAN; dx.len()];
+                run(&kernels, &shape, &problem.dy, &problem.weights, &Epilogue::STORE, &mut found);
+                assert_close(&found, &dx, tolerance(tile) * dx_scale, &what("backward_data"));
+            }
+        }
+    }
+}
+
+#[test]
+fn small_integers_are_exact_with_tiles_of_two() {
+    let geometry = Geometry::valid(3, 5, [9, 10, 40], [3, 3, 3], [1, 2, 1]);
+    let mut problem = Problem::random(geometry, 5);
+    for values in [&mut problem.x, &mut problem.weights] {
+        values.iter_mut().for_each(|v| *v = (*v * 8.0).round());
+    }
+    let (y, _) = problem.forward();
+    for kernels in tiers() {
+        let mut found = vec![f32::NAN; y.len()];
+        let shape = Shape::forward(&geometry, [2, 2, 2]);
+        run(&kernels, &shape, &problem.x, &problem.weights, &Epilogue::STORE, &mut found);
+        assert_close(&found, &y, 0.0, &kernels.isa().to_string());
+    }
+}
+
+#[test]
+fn bias_transfer_and_accumulation() {
+    for (seed, geometry) in geometries().into_iter().enumerate().step_by(5) {
+        let problem = Problem::random(geometry, seed as u64);
+        let (sums, scale) = problem.forward();
+        let bias: Vec<f32> = (0..geometry.c_out).map(|o| o as f32 / 4.0 - 1.0).collect();
+        for kernels in tiers() {
+            for tile in tiles(&geometry) {
+                for accumulate in [false, true] {
+                    let transfer = Transfer::RectifyLinear;
+                    let epilogue = Epilogue { accumulate, bias: Some(&bias), transfer };
+                    let mut found = if accumulate { problem.dy.clone() } else { vec![f32::NAN; sums.len()] };
+                    let voxels = geometry.output_len();
+                    let expected: Vec<f64> = (0..sums.len())
+                        .map(|i| {
+                            let former = if accumulate { f64::from(problem.dy[i]) } else { 0.0 };
+                            (sums[i] + former + f64::from(bias[i / voxels])).max(0.0)
+                        })
+                        .collect();
+                    let shape = Shape::forward(&geometry, tile);
+                    run(&kernels, &shape, &problem.x, &problem.weights, &epilogue, &mut found);
+                    let what = format!("{geometry:?} by tiles {tile:?} on {}", kernels.isa());
+                    assert_close(&found, &expected, tolerance(tile) * (scale + 1.0), &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn splitting_changes_no_bit() {
+    for (seed, geometry) in geometries().into_iter().enumerate().step_by(3) {
+        let problem = Problem::random(geometry, seed as u64);
+        for kernels in tiers() {
+            for tile in tiles(&geometry) {
+                let shape = Shape::forward(&geometry, tile);
+                let mut whole = vec![f32::NAN; problem.dy.len()];
+                run(&kernels, &shape, &problem.x, &problem.weights, &Epilogue::STORE, &mut whole);
+                let transformed = transformed(&kernels, &shape, &problem.weights);
+                let x = Rows::new(&problem.x, geometry.input_len());
+                let block = kernels.winograd_block(&shape);
+                for slab in 0..shape.slabs() {
+                    let slabs = slab..slab + 1;
+                    let voxels = shape.voxels_of(&slabs);
+                    let groups = kernels.winograd_groups(&shape, slabs);
+                    let mut scratch = vec![1e30; kernels.winograd_scratch_len(&shape, &groups)];
+                    for start in (0..geometry.c_out).step_by(block) {
+                        let maps = start..geometry.c_out.min(start + block);
+                        let mut part = vec![f32::NAN; maps.len() * voxels.len()];
+                        kernels.winograd(
+                            &shape,
+                            &groups,
+                            x,
+                            &transformed,
+                            &Epilogue::STORE,
+                            maps.clone(),
+                            RowsMut::new(&mut part, voxels.len()),
+                            &mut scratch,
+                        );
+                        for (map, part) in maps.zip(part.chunks(voxels.len())) {
+                            let whole = &whole[map * geometry.output_len()..][voxels.clone()];
+                            assert!(part == whole, "map {map}, slab {slab} of {geometry:?}, {tile:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

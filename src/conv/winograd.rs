@@ -1,0 +1,142 @@
+//! Winograd convolution for kernels of three taps, fused: see `kernels/README.md`.
+
+use znn_kernels::Kernels;
+use znn_kernels::conv::{Epilogue, Geometry};
+use znn_kernels::winograd::Shape;
+
+use super::direct::Direct;
+use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
+use crate::plan::{Buffer, Label, PlanBuilder};
+
+pub(super) struct Winograd {
+    layer: Layer,
+    kernels: Kernels,
+    geometry: Geometry,
+    tile: [usize; 3],
+    direct: Direct,
+}
+
+/// Whether there are tiles for `problem`.
+pub(super) fn admits(problem: &Problem) -> bool {
+    Shape::admits(&problem.geometry())
+}
+
+impl Winograd {
+    /// # Panics
+    /// Where `problem` is not [admitted](admits).
+    pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
+        let geometry = layer.problem.geometry();
+        let mut tile = geometry.kernel.map(|taps| if taps == 1 { 1 } else { 4 });
+        if let Ok(text) = std::env::var("ZNN_TILE") {
+            for (i, t) in text.split(',').enumerate() {
+                if tile[i] > 1 {
+                    tile[i] = t.parse().unwrap();
+                }
+            }
+        }
+        let direct = Direct::new(layer.clone(), tools);
+        Self { layer, kernels: tools.kernels, geometry, tile, direct }
+    }
+
+    fn label(&self, stage: &'static str) -> Label {
+        Label::new(&self.layer.name, stage)
+    }
+
+    /// Nanoseconds of a fraction of a pass, for priorities.
+    fn cost(&self, parts: usize) -> f64 {
+        self.layer.problem.flops() / 200.0 / parts as f64
+    }
+
+    /// Adds the tasks that transform the weights for a pass. They are persistent, as the packed ones of the direct method
+    /// are.
+    fn transform_weights(&self, plan: &mut PlanBuilder, stage: &'static str, shape: Shape) -> Buffer {
+        let kernels = self.kernels;
+        let terms = shape.points() * shape.c_in();
+        let transformed = plan.persistent(1, kernels.winograd_weights_len(&shape));
+        let block = kernels.winograd_block(&shape);
+        let parts = plan.splits().min(shape.c_out().div_ceil(block));
+        for part in 0..parts {
+            let maps = PlanBuilder::part(shape.c_out(), block, parts, part);
+            let read = plan.whole(self.layer.weights);
+            let write = plan.region(transformed, 0..1, maps.start * terms..maps.end * terms);
+            let task =
+                plan.task(self.label(stage), (maps.len() * terms) as f64 / 4.0).read(read).write(write);
+            let task = if self.layer.frozen { task.preparation() } else { task };
+            task.run(move |views| {
+                let ([weights], [mut transformed]) = (views.reads.take(), views.writes.take());
+                let transformed = transformed.contiguous();
+                kernels.winograd_weights(&shape, weights.contiguous(), maps.clone(), transformed);
+            });
+        }
+        transformed
+    }
+
+    /// Adds the tasks of a forward or backward-data pass from `x` to `to`.
+    fn pass(
+        &self,
+        plan: &mut PlanBuilder,
+        stage: &'static str,
+        shape: Shape,
+        transformed: Buffer,
+        x: Buffer,
+        to: Destination,
+    ) {
+        let kernels = self.kernels;
+        let block = kernels.winograd_block(&shape);
+        let slab_parts = plan.splits().min(shape.slabs());
+        // Each range of maps transforms the inputs again.
+        let map_parts = plan.splits().div_ceil(slab_parts * 4).min(shape.c_out().div_ceil(block));
+        for slab_part in 0..slab_parts {
+            let slabs = PlanBuilder::part(shape.slabs(), 1, slab_parts, slab_part);
+            let groups = kernels.winograd_groups(&shape, slabs.clone());
+            for map_part in 0..map_parts {
+                let groups = groups.clone();
+                let maps = PlanBuilder::part(shape.c_out(), block, map_parts, map_part);
+                let (x, transformed) = (plan.whole(x), plan.whole(transformed));
+                let y = plan.region(to.y, maps.clone(), shape.voxels_of(&slabs));
+                let bias = to.bias.map(|bias| plan.whole(bias));
+                let has_bias = bias.is_some();
+                let scratch = kernels.winograd_scratch_len(&shape, &groups);
+                let task = plan.task(self.label(stage), self.cost(slab_parts * map_parts));
+                let mut task = task.read(x).read(transformed).write(y).scratch(scratch);
+                if let Some(bias) = bias {
+                    task = task.read(bias);
+                }
+                task.run(move |views| {
+                    let [y] = views.writes.take();
+                    let (x, transformed, bias) = if has_bias {
+                        let [x, transformed, bias] = views.reads.take();
+                        (x, transformed, Some(bias.row(0)))
+                    } else {
+                        let [x, transformed] = views.reads.take();
+                        (x, transformed, None)
+                    };
+                    let epilogue = Epilogue { accumulate: to.accumulate, bias, transfer: to.transfer };
+                    let transformed = transformed.contiguous();
+                    let (maps, scratch) = (maps.clone(), views.scratch);
+                    kernels.winograd(&shape, &groups, x, transformed, &epilogue, maps, y, scratch);
+                });
+            }
+        }
+    }
+}
+
+impl Algorithm for Winograd {
+    fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
+        let shape = Shape::forward(&self.geometry, self.tile);
+        let transformed = self.transform_weights(plan, "transform_forward", shape);
+        self.pass(plan, "forward", shape, transformed, x, to);
+    }
+
+    fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
+        let shape = Shape::backward_data(&self.geometry, self.tile);
+        let transformed = self.transform_weights(plan, "transform_backward_data", shape);
+        let transfer = znn_kernels::Transfer::IDENTITY;
+        let to = Destination { y: dx, accumulate, bias: None, transfer };
+        self.pass(plan, "backward_data", shape, transformed, dy, to);
+    }
+
+    fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
+        self.direct.backward_weights(plan, x, dy)
+    }
+}
