@@ -13,6 +13,7 @@ use crate::isa::Isa;
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
+use crate::winograd::gradient::{Outer, outer_tiles};
 use crate::winograd::product::{Product, product_tiles};
 
 /// The kernels of one tier. A value is the proof that the tier is available.
@@ -136,11 +137,17 @@ macro_rules! kernel_table {
             // SAFETY: as above.
             unsafe { crate::winograd::product::multiply::<$vector, R, N>(product) }
         }
+        $($features)*
+        unsafe fn outer<const R: usize, const N: usize>(outer: &Outer) {
+            // SAFETY: as above.
+            unsafe { crate::winograd::gradient::accumulate::<$vector, R, N>(outer) }
+        }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
             convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
             products: product_tiles!($registers, product),
+            outers: outer_tiles!($registers, outer),
         };
     };
 }
@@ -178,6 +185,9 @@ kernel_table! {
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     winograd_weights = crate::winograd::weights::transform: (kernels: &crate::winograd::weights::Kernels);
     winograd_input = crate::winograd::input::transform: (input: &crate::winograd::input::Input);
+    winograd_transpose = crate::winograd::transpose::transpose: (blocks: &crate::winograd::transpose::Blocks);
+    winograd_kernel_gradient = crate::winograd::gradient::transform:
+        (sums: &crate::winograd::gradient::KernelSums);
     winograd_output = crate::winograd::output::transform: (sums: &crate::winograd::output::Sums);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);

@@ -76,6 +76,26 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
+/// The gradient of the weights from `parts` ranges of slabs.
+fn backward_weights(kernels: &Kernels, shape: &Shape, problem: &Problem, parts: usize) -> Vec<f32> {
+    let geometry = &problem.geometry;
+    let x = Rows::new(&problem.x, geometry.input_len());
+    let dy = Rows::new(&problem.dy, geometry.output_len());
+    let mut sum = vec![0.0; problem.weights.len()];
+    for part in 0..parts {
+        let slabs = shape.slabs() * part / parts..shape.slabs() * (part + 1) / parts;
+        if slabs.is_empty() {
+            continue;
+        }
+        let groups = kernels.winograd_backward_weights_groups(shape, slabs);
+        let mut scratch = vec![f32::NAN; kernels.winograd_backward_weights_scratch_len(shape, &groups)];
+        let mut dw = vec![f32::NAN; sum.len()];
+        kernels.winograd_backward_weights(shape, &groups, x, dy, &mut dw, &mut scratch);
+        sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw);
+    }
+    sum
+}
+
 /// The largest error of an element, in units of the root of its number of terms: tiles of four multiply it.
 fn tolerance(tile: [usize; 3]) -> f64 {
     tile.into_iter().map(|outputs| if outputs == 4 { 2.0 } else { 1.0 }).product::<f64>() * 1.5e-6
@@ -86,6 +106,7 @@ fn passes_match_their_definitions() {
     for (seed, geometry) in geometries().into_iter().enumerate() {
         let problem = Problem::random(geometry, seed as u64);
         let ((y, y_scale), (dx, dx_scale)) = (problem.forward(), problem.backward_data());
+        let (dw, dw_scale) = problem.backward_weights();
         for kernels in tiers() {
             for tile in tiles(&geometry) {
                 let what = |pass| format!("{pass} of {geometry:?} by tiles {tile:?} on {}", kernels.isa());
@@ -93,6 +114,10 @@ fn passes_match_their_definitions() {
                 let mut found = vec![f32::NAN; y.len()];
                 run(&kernels, &shape, &problem.x, &problem.weights, &Epilogue::STORE, &mut found);
                 assert_close(&found, &y, tolerance(tile) * y_scale, &what("forward"));
+                for parts in [1, 3] {
+                    let found = backward_weights(&kernels, &shape, &problem, parts);
+                    assert_close(&found, &dw, tolerance(tile) * dw_scale, &what("backward_weights"));
+                }
                 let shape = Shape::backward_data(&geometry, tile);
                 let mut found = vec![f32::NAN; dx.len()];
                 run(&kernels, &shape, &problem.dy, &problem.weights, &Epilogue::STORE, &mut found);

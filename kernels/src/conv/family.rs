@@ -25,6 +25,8 @@ pub(crate) struct MicroKernels {
     pub reduce: Family<unsafe fn(&Reduction)>,
     /// The products of the Winograd convolution.
     pub products: crate::winograd::product::Family,
+    /// Those of its backward-weights pass.
+    pub outers: crate::winograd::gradient::Family,
 }
 
 /// All register tiles of a micro-kernel for a tier of 16 or 32 vector registers.

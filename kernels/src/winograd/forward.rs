@@ -13,7 +13,7 @@ use crate::conv::Epilogue;
 use crate::{Kernels, Rows, RowsMut, Transfer};
 
 /// Bytes of transformed inputs of a group: they are read from L2 once for each block of output maps.
-const GROUP_BYTES: usize = 768 * 1024;
+const GROUP_BYTES: usize = 1280 * 1024;
 /// The most vectors of tiles of a group.
 const MAX_GROUP: usize = 4;
 /// Scratch floats between two arrays, so that the last vector of one may end behind it.

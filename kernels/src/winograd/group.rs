@@ -145,7 +145,7 @@ fn input_cost(shape: &Shape, tiles: [usize; 3], lanes: usize) -> usize {
         return 0;
     }
     let [pz, py, px] = [0, 1, 2].map(|axis| shape.points_along(axis));
-    let [planes, rows] = [0, 1].map(|axis| tiles[axis] * shape.tile[axis] + shape.kernel[axis] - 1);
+    let [planes, rows] = [0, 1].map(|axis| shape.elements_along(axis, tiles[axis]));
     let width = shape.tile[2];
     let along_x = if x * width % lanes == 0 {
         (rows * x).div_ceil(lanes) + shape.tile[1]

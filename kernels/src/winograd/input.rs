@@ -1,12 +1,29 @@
-//! The transform of the inputs: B' along x, then y, then z.
+//! The transform of the inputs (B'), or of gradients of the outputs (A), along x, then y, then z.
 //!
 //! Each lane is its own tile. Rows of the image are taken apart into vectors of "element e of so many tiles" once, for all
 //! tiles along y and z that share the row; the tiles of a group lie side by side in the lanes, whatever its box.
 
-use super::axis::{Axis, with_axis};
+use super::axis::{Elements, Gradients, Inputs, with_axis};
 use super::group::Group;
 use super::shape::Shape;
 use crate::vector::Vector;
+
+/// Runs an expression with what a tile of the shape has along an axis as the type `$elements`.
+macro_rules! with_elements {
+    ($shape:expr, $axis:literal, $elements:ident => $body:expr) => {
+        if $shape.is_gradient() {
+            with_axis!($shape.tile[$axis], $shape.kernel[$axis], A => {
+                type $elements = Gradients<A>;
+                $body
+            })
+        } else {
+            with_axis!($shape.tile[$axis], $shape.kernel[$axis], A => {
+                type $elements = Inputs<A>;
+                $body
+            })
+        }
+    };
+}
 
 /// One input map of a group of tiles.
 #[derive(Debug)]
@@ -41,7 +58,7 @@ struct Layout {
 
 impl Layout {
     fn new(shape: &Shape, tiles: [usize; 3], lanes: usize) -> Self {
-        let [planes, rows, _] = [0, 1, 2].map(|axis| tiles[axis] * shape.tile[axis] + shape.kernel[axis] - 1);
+        let [planes, rows, _] = [0, 1, 2].map(|axis| shape.elements_along(axis, tiles[axis]));
         let [_, y, x] = tiles;
         let width = shape.tile[2];
         // Whole runs of LANES floats where these divide the row, else whole vectors of tiles; and the elements behind.
@@ -94,7 +111,7 @@ pub(crate) unsafe fn transform<V: Vector>(input: &Input) {
             let to = input.to.add(index * nz * ny * nx);
             for z in 0..layout.planes {
                 let rows = Rows { input, layout: &layout, phase, staged, z };
-                with_axis!(shape.tile[2], shape.kernel[2], A => along_rows::<V, A>(&rows, along_x));
+                with_elements!(shape, 2, E => along_rows::<V, E>(&rows, along_x));
                 // Without taps along z, planes are done.
                 let (to, point) = match shape.kernel[0] {
                     1 => (to.add(z * ny * nx), input.point),
@@ -110,7 +127,7 @@ pub(crate) unsafe fn transform<V: Vector>(input: &Input) {
                     count: px,
                     lanes: ny * nx,
                 };
-                with_axis!(shape.tile[1], shape.kernel[1], A => step.run::<V, A>());
+                with_elements!(shape, 1, E => step.run::<V, E>());
             }
             if shape.kernel[0] > 1 {
                 for tz in 0..nz {
@@ -125,7 +142,7 @@ pub(crate) unsafe fn transform<V: Vector>(input: &Input) {
                         count: py * px,
                         lanes: ny * nx,
                     };
-                    with_axis!(shape.tile[0], shape.kernel[0], A => step.run::<V, A>());
+                    with_elements!(shape, 0, E => step.run::<V, E>());
                 }
             }
         }
@@ -152,7 +169,7 @@ impl Step {
     /// The tier of `V` is enabled in the caller; elements are readable and points writable for `lanes`, rounded up to
     /// whole vectors.
     #[inline(always)]
-    unsafe fn run<V: Vector, A: Axis>(&self) {
+    unsafe fn run<V: Vector, E: Elements>(&self) {
         for next in 0..self.count {
             for lane in (0..self.lanes).step_by(V::LANES) {
                 // SAFETY: the caller's contract.
@@ -160,12 +177,12 @@ impl Step {
                     let from = self.from.add(next * self.from_next + lane);
                     let to = self.to.add(next * self.to_next + lane);
                     let mut d = [V::zero(); 6];
-                    for (e, d) in d.iter_mut().enumerate().take(A::POINTS) {
-                        let place = e % A::OUTPUTS * self.elements[0] + e / A::OUTPUTS * self.elements[1];
+                    for (e, d) in d.iter_mut().enumerate().take(E::COUNT) {
+                        let place = e % E::STEP * self.elements[0] + e / E::STEP * self.elements[1];
                         *d = V::load(from.add(place));
                     }
-                    let points = A::input(d);
-                    for (p, point) in points.iter().enumerate().take(A::POINTS) {
+                    let points = E::points(d);
+                    for (p, point) in points.iter().enumerate().take(E::POINTS) {
                         point.store(to.add(p * self.points));
                     }
                 }
@@ -200,7 +217,7 @@ impl Rows<'_> {
         let within = |axis: usize, at: isize| (0..shape.input[axis] as isize).contains(&at);
         let pitch = self.layout.pitch;
         let staged = self.staged.wrapping_add(y * pitch);
-        let len = group.tiles[2] * shape.tile[2] + shape.kernel[2] - 1;
+        let len = shape.elements_along(2, group.tiles[2]);
         let (z, y) = (place(0, self.z), place(1, y));
         // SAFETY: only voxels that exist are read; the staged row has `pitch` floats.
         unsafe {
@@ -243,19 +260,19 @@ impl Rows<'_> {
 /// # Safety
 /// As [`transform`].
 #[inline(always)]
-unsafe fn along_rows<V: Vector, A: Axis>(rows: &Rows<'_>, to: *mut f32) {
+unsafe fn along_rows<V: Vector, E: Elements>(rows: &Rows<'_>, to: *mut f32) {
     /// Rows whose places are known at a time.
     const MOST: usize = 64;
     let (shape, layout) = (&rows.input.shape, rows.layout);
     let [_, _, nx] = rows.input.group.tiles;
     let height = shape.tile[1];
     // Tiles of a run: neighbours whose elements fill a vector.
-    let run = V::LANES / A::OUTPUTS;
+    let run = V::LANES / E::STEP;
     // SAFETY: the rows are readable for whole runs and the elements behind them; the points of a vector of tiles lie
     // within `to`.
     unsafe {
         for within in 0..height {
-            let to = to.add(within * A::POINTS * layout.x_point);
+            let to = to.add(within * E::POINTS * layout.x_point);
             let mut ty = 0;
             // Rows of tiles that have this row of inputs; the last tiles share theirs with tiles that do not exist.
             let count = (layout.rows - within).div_ceil(height);
@@ -264,8 +281,8 @@ unsafe fn along_rows<V: Vector, A: Axis>(rows: &Rows<'_>, to: *mut f32) {
                     // Runs would end in another row: the lanes behind the row are overwritten by the next one.
                     let row = rows.row::<V>(ty * height + within);
                     for tx in (0..nx).step_by(V::LANES) {
-                        let runs = [0, 1, 2, 3].map(|r| row.wrapping_add((tx + r * run) * A::OUTPUTS));
-                        vector_along_x::<V, A>(runs, to.add(ty * nx + tx), layout.x_point);
+                        let runs = [0, 1, 2, 3].map(|r| row.wrapping_add((tx + r * run) * E::STEP));
+                        vector_along_x::<V, E>(runs, to.add(ty * nx + tx), layout.x_point);
                     }
                     ty += 1;
                 } else {
@@ -280,9 +297,9 @@ unsafe fn along_rows<V: Vector, A: Axis>(rows: &Rows<'_>, to: *mut f32) {
                         }
                         ty += 1;
                     }
-                    for vector in (0..known).step_by(A::OUTPUTS) {
+                    for vector in (0..known).step_by(E::STEP) {
                         let runs = [0, 1, 2, 3].map(|r| starts[(vector + r).min(known - 1)]);
-                        vector_along_x::<V, A>(runs, to.add(first * nx + vector * run), layout.x_point);
+                        vector_along_x::<V, E>(runs, to.add(first * nx + vector * run), layout.x_point);
                     }
                 }
             }
@@ -295,11 +312,11 @@ unsafe fn along_rows<V: Vector, A: Axis>(rows: &Rows<'_>, to: *mut f32) {
 /// # Safety
 /// As [`elements`]; `to` is valid for a vector at each point.
 #[inline(always)]
-unsafe fn vector_along_x<V: Vector, A: Axis>(runs: [*const f32; 4], to: *mut f32, point: usize) {
+unsafe fn vector_along_x<V: Vector, E: Elements>(runs: [*const f32; 4], to: *mut f32, point: usize) {
     // SAFETY: the caller's contract.
     unsafe {
-        let points = A::input(elements::<V, A>(runs));
-        for (p, value) in points.iter().enumerate().take(A::POINTS) {
+        let points = E::points(elements::<V, E>(runs));
+        for (p, value) in points.iter().enumerate().take(E::POINTS) {
             value.store(to.add(p * point));
         }
     }
@@ -311,18 +328,24 @@ unsafe fn vector_along_x<V: Vector, A: Axis>(runs: [*const f32; 4], to: *mut f32
 /// The tier of `V` is enabled in the caller; each run is readable for LANES floats, and, where there are two elements more
 /// than outputs, for as many behind its first OUTPUTS.
 #[inline(always)]
-unsafe fn elements<V: Vector, A: Axis>(runs: [*const f32; 4]) -> [V; 6] {
+unsafe fn elements<V: Vector, E: Elements>(runs: [*const f32; 4]) -> [V; 6] {
     // SAFETY: the caller's contract.
     unsafe {
-        match A::OUTPUTS {
+        match E::STEP {
             1 => [V::load(runs[0]); 6],
             2 => {
                 let (d0, d1) = halves(runs[0], runs[1]);
+                if E::COUNT == 2 {
+                    return [d0, d1, d0, d0, d0, d0];
+                }
                 let (d2, d3) = halves(runs[0].add(2), runs[1].add(2));
                 [d0, d1, d2, d3, d0, d0]
             }
             _ => {
                 let (d0, d1, d2, d3) = quarters::<V>(runs);
+                if E::COUNT == 4 {
+                    return [d0, d1, d2, d3, d0, d0];
+                }
                 let (d4, d5, _, _) = quarters::<V>(runs.map(|run| run.add(4)));
                 [d0, d1, d2, d3, d4, d5]
             }

@@ -9,12 +9,15 @@
 //! `kernels/README.md` tells the layouts, the accuracy of the tiles and the costs.
 
 pub(crate) mod axis;
+mod backward_weights;
 mod forward;
+pub(crate) mod gradient;
 pub(crate) mod group;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod product;
 pub(crate) mod shape;
+pub(crate) mod transpose;
 pub(crate) mod weights;
 
 pub use group::Groups;

@@ -2,8 +2,6 @@
 
 use crate::vector::Vector;
 
-/// The most rows (maps) of a register tile.
-pub(crate) const MAX_ROWS: usize = 12;
 /// The most vectors of a register tile.
 pub(crate) const MAX_VECTORS: usize = 2;
 

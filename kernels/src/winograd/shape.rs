@@ -23,7 +23,16 @@ pub struct Shape {
     pub(crate) kernel: [usize; 3],
     pub(crate) dilation: [usize; 3],
     pub(crate) tile: [usize; 3],
-    reversed: bool,
+    pass: Pass,
+}
+
+/// What a correlation serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    BackwardData,
+    /// The output's gradient, whose tiles are those of the forward pass and overlap nowhere.
+    Gradient,
 }
 
 impl Shape {
@@ -47,7 +56,7 @@ impl Shape {
         let Geometry { c_in, c_out, input, kernel, dilation, padding: [before, _], .. } = *geometry;
         let output = geometry.output();
         let before = before.map(|zeros| zeros as isize);
-        Self { c_in, c_out, input, output, before, kernel, dilation, tile, reversed: false }
+        Self { c_in, c_out, input, output, before, kernel, dilation, tile, pass: Pass::Forward }
     }
 
     /// The backward-data pass: its input is the gradient of the output.
@@ -63,14 +72,30 @@ impl Shape {
             input: output,
             output: input,
             before: [0, 1, 2].map(|axis| geometry.reach(axis) as isize - before[axis]),
-            reversed: true,
+            pass: Pass::BackwardData,
             ..forward
         }
     }
 
+    /// The gradient of the output of the forward pass, as an input of backward-weights.
+    pub(crate) fn gradient(&self) -> Self {
+        assert_eq!(self.pass, Pass::Forward);
+        Self { c_in: self.c_out, input: self.output, before: [0; 3], pass: Pass::Gradient, ..*self }
+    }
+
     /// Whether this is a backward-data pass, whose kernels are `w[input map of the layer]` reversed.
     pub(crate) fn is_reversed(&self) -> bool {
-        self.reversed
+        self.pass == Pass::BackwardData
+    }
+
+    /// Whether the elements of a tile are gradients of its outputs, not its inputs.
+    pub(crate) fn is_gradient(&self) -> bool {
+        self.pass == Pass::Gradient
+    }
+
+    /// Elements of `tiles` neighbouring tiles along `axis`.
+    pub(crate) fn elements_along(&self, axis: usize, tiles: usize) -> usize {
+        tiles * self.tile[axis] + if self.is_gradient() { 0 } else { self.kernel[axis] - 1 }
     }
 
     /// Inputs, and points, of a tile along `axis`.
