@@ -4,7 +4,6 @@ use znn_kernels::Kernels;
 use znn_kernels::conv::{Epilogue, Geometry};
 use znn_kernels::winograd::Shape;
 
-use super::direct::Direct;
 use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
 
@@ -13,7 +12,6 @@ pub(super) struct Winograd {
     kernels: Kernels,
     geometry: Geometry,
     tile: [usize; 3],
-    direct: Direct,
 }
 
 /// Whether there are tiles for `problem`.
@@ -34,8 +32,7 @@ impl Winograd {
                 }
             }
         }
-        let direct = Direct::new(layer.clone(), tools);
-        Self { layer, kernels: tools.kernels, geometry, tile, direct }
+        Self { layer, kernels: tools.kernels, geometry, tile }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -137,6 +134,27 @@ impl Algorithm for Winograd {
     }
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
-        self.direct.backward_weights(plan, x, dy)
+        let (kernels, shape) = (self.kernels, Shape::forward(&self.geometry, self.tile));
+        // Each part holds and transforms the sums of all pairs of maps: a few for every worker are enough.
+        let parts = plan.splits().div_ceil(4).min(shape.slabs());
+        let (rows, cols) = plan.dimensions(self.layer.weights);
+        let sum = plan.sum(rows * cols, parts);
+        for part in 0..parts {
+            let slabs = PlanBuilder::part(shape.slabs(), 1, parts, part);
+            let groups = kernels.winograd_backward_weights_groups(&shape, slabs);
+            let scratch = kernels.winograd_backward_weights_scratch_len(&shape, &groups);
+            let (x, dy) = (plan.whole(x), plan.whole(dy));
+            plan.task(self.label("backward_weights"), self.cost(parts))
+                .read(x)
+                .read(dy)
+                .scratch(scratch)
+                .contribute(sum)
+                .deferred()
+                .run(move |views| {
+                    let [x, dy] = views.reads.take();
+                    kernels.winograd_backward_weights(&shape, &groups, x, dy, views.sum, views.scratch);
+                });
+        }
+        vec![WeightGradient { rows: 0..rows, cols: 0..cols, sum }]
     }
 }
