@@ -188,6 +188,7 @@ kernel_table! {
     winograd_transpose = crate::winograd::transpose::transpose: (blocks: &crate::winograd::transpose::Blocks);
     winograd_kernel_gradient = crate::winograd::gradient::transform:
         (sums: &crate::winograd::gradient::KernelSums);
+    winograd_store = crate::winograd::output::store: (store: &crate::winograd::output::Store);
     winograd_output = crate::winograd::output::transform: (sums: &crate::winograd::output::Sums);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);

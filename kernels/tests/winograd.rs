@@ -212,3 +212,77 @@ fn splitting_changes_no_bit() {
         }
     }
 }
+
+/// The root mean square of the differences, relative to that of the exact values.
+fn relative_error(found: &[f32], exact: &[f64]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let errors = square(&mut found.iter().zip(exact).map(|(&found, &exact)| f64::from(found) - exact));
+    (errors / square(&mut exact.iter().copied())).sqrt()
+}
+
+/// The errors of the passes by direct convolution.
+fn direct_errors(kernels: &Kernels, problem: &Problem, exact: [&[f64]; 3]) -> [f64; 3] {
+    let geometry = &problem.geometry;
+    let mut packed = vec![0.0; kernels.packed_forward_len(geometry)];
+    kernels.pack_forward(geometry, &problem.weights, 0..geometry.c_out, &mut packed);
+    let x = Rows::new(&problem.x, geometry.input_len());
+    let planes = 0..geometry.output()[0];
+    let mut y = vec![0.0; problem.dy.len()];
+    let to = RowsMut::new(&mut y, geometry.output_len());
+    kernels.conv_forward(geometry, x, &packed, &Epilogue::STORE, 0..geometry.c_out, planes.clone(), to);
+
+    let mut packed = vec![0.0; kernels.packed_backward_data_len(geometry)];
+    kernels.pack_backward_data(geometry, &problem.weights, 0..geometry.c_in, &mut packed);
+    let len = kernels.padded_gradient_len(geometry);
+    let mut padded = vec![0.0; geometry.c_out * len];
+    for (padded, dy) in padded.chunks_mut(len).zip(problem.dy.chunks(geometry.output_len())) {
+        kernels.pad_gradient(geometry, dy, padded);
+    }
+    let padded = Rows::new(&padded, len);
+    let mut dx = vec![0.0; problem.x.len()];
+    let to = RowsMut::new(&mut dx, geometry.input_len());
+    let all = 0..geometry.input[0];
+    kernels.conv_backward_data(geometry, padded, &packed, false, 0..geometry.c_in, all, to);
+
+    let mut dw = vec![0.0; problem.weights.len()];
+    let (rows, inputs) = (0..geometry.c_out, 0..geometry.c_in);
+    kernels.conv_backward_weights(geometry, x, padded, rows, inputs, planes, false, &mut dw);
+    [relative_error(&y, exact[0]), relative_error(&dx, exact[1]), relative_error(&dw, exact[2])]
+}
+
+fn show(errors: [f64; 3]) -> String {
+    errors.map(|error| format!("{error:.1e}")).join(" ")
+}
+
+/// The table of `kernels/README.md`; `--nocapture` prints it.
+#[test]
+fn errors_stay_within_the_documented_multiple_of_direct() {
+    for (maps, output, kernel) in [
+        (32, [12, 12, 12], [3, 3, 3]),
+        (64, [12, 12, 12], [3, 3, 3]),
+        (64, [4, 24, 24], [1, 3, 3]),
+        (8, [32, 32, 32], [3, 3, 3]),
+    ] {
+        let input = [0, 1, 2].map(|axis| output[axis] + kernel[axis] - 1);
+        let geometry = Geometry::valid(maps, maps, input, kernel, [1, 1, 1]);
+        let problem = Problem::random(geometry, 1803);
+        let ((y, _), (dx, _), (dw, _)) =
+            (problem.forward(), problem.backward_data(), problem.backward_weights());
+        let kernels = Kernels::best();
+        let direct = direct_errors(&kernels, &problem, [&y, &dx, &dw]);
+        println!("{maps} maps k{kernel:?} out {output:?}: direct {}", show(direct));
+        for tile in tiles(&geometry) {
+            let shape = Shape::forward(&geometry, tile);
+            let mut found = vec![0.0; y.len()];
+            run(&kernels, &shape, &problem.x, &problem.weights, &Epilogue::STORE, &mut found);
+            let forward = relative_error(&found, &y);
+            let dw = relative_error(&backward_weights(&kernels, &shape, &problem, 1), &dw);
+            let shape = Shape::backward_data(&geometry, tile);
+            let mut found = vec![0.0; dx.len()];
+            run(&kernels, &shape, &problem.dy, &problem.weights, &Epilogue::STORE, &mut found);
+            let errors = [forward, relative_error(&found, &dx), dw];
+            let ratios = [0, 1, 2].map(|pass| errors[pass] / direct[pass]);
+            println!("    {tile:?}: {}, of direct {ratios:.1?}", show(errors));
+        }
+    }
+}

@@ -5,8 +5,8 @@ use core::ops::Range;
 
 use super::group::Groups;
 use super::input::{self, Input};
-use super::output::{self, Sums};
-use super::product::Product;
+use super::output::{self, Store, Sums};
+use super::product::{self, Product};
 use super::shape::Shape;
 use super::weights;
 use crate::conv::Epilogue;
@@ -117,6 +117,11 @@ impl Kernels {
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), shape.c_out, "bias");
         }
+        let (floor, later) = match epilogue.transfer {
+            Transfer::IDENTITY => (f32::NEG_INFINITY, None),
+            Transfer::RectifyLinear => (0.0, None),
+            other => (f32::NEG_INFINITY, Some(other)),
+        };
         let places = Places::new(self, shape, groups);
         assert!(scratch.len() >= places.len, "scratch memory");
         let (inputs, rest) = scratch.split_at_mut(places.inputs);
@@ -141,75 +146,58 @@ impl Kernels {
             }
             for start in maps.clone().step_by(block) {
                 let rows = block.min(maps.end - start);
-                let sum_point = rows * tiles + SLACK;
                 let family = &self.micro().products[rows - 1];
-                let vectors = tiles / self.lanes();
-                for first in (0..vectors).step_by(family.len()) {
+                for first in (0..tiles).step_by(family.len() * self.lanes()) {
+                    let count = (tiles - first).min(family.len() * self.lanes());
+                    let sum_point = rows * count + SLACK;
                     let product = Product {
                         points,
                         maps: shape.c_in,
                         weights: transformed[start * points * shape.c_in..].as_ptr(),
-                        inputs: inputs[first * self.lanes()..].as_ptr(),
+                        inputs: inputs[first..].as_ptr(),
                         input_map: tiles,
                         input_point,
-                        sums: sums[first * self.lanes()..].as_mut_ptr(),
-                        sum_row: tiles,
+                        sums: sums.as_mut_ptr(),
+                        sum_row: count,
                         sum_point,
                     };
                     // SAFETY: as above; the block's weights are `points * c_in * rows` floats.
-                    unsafe { family[(vectors - first).min(family.len()) - 1](&product) };
-                }
-                for r in 0..rows {
-                    let sums = Sums {
-                        shape: *shape,
-                        lanes: tiles,
-                        from: sums[r * tiles..].as_ptr(),
-                        point: sum_point,
-                        to: outputs.as_mut_ptr(),
-                        scratch: steps.as_mut_ptr(),
-                    };
-                    // SAFETY: as above.
-                    unsafe { (self.table().winograd_output)(&sums) };
-                    let outputs = &mut outputs[..output::outputs_len(shape, tiles, self.lanes())];
-                    let y = y.row_mut(start + r - maps.start);
-                    self.finish(shape, &group, outputs, epilogue, start + r, voxels.start, y);
+                    unsafe { family[count / self.lanes() - 1](&product) };
+                    for r in 0..rows {
+                        let sums = Sums {
+                            shape: *shape,
+                            tiles: count,
+                            from: sums[r * count..].as_ptr(),
+                            point: sum_point,
+                            to: outputs.as_mut_ptr(),
+                            scratch: steps.as_mut_ptr(),
+                        };
+                        // SAFETY: as above.
+                        unsafe { (self.table().winograd_output)(&sums) };
+                        let outputs = &mut outputs[..output::outputs_len(shape, count)];
+                        let y = y.row_mut(start + r - maps.start);
+                        let store = Store {
+                            shape: *shape,
+                            group,
+                            tiles: (first, count),
+                            from: outputs.as_ptr(),
+                            row: count * shape.tile[2],
+                            to: y.as_mut_ptr().wrapping_sub(voxels.start),
+                            bias: epilogue.bias.map_or(0.0, |bias| bias[start + r]),
+                            floor,
+                            accumulate: epilogue.accumulate,
+                        };
+                        // SAFETY: as above; the voxels of the groups' tiles are those of `y`.
+                        unsafe { (self.table().winograd_store)(&store) };
+                    }
                 }
             }
         }
-    }
-
-    /// Applies the epilogue to the outputs of a group and stores those that exist. `y` begins at voxel `origin`.
-    #[allow(clippy::too_many_arguments, reason = "the last step of `winograd`")]
-    fn finish(
-        &self,
-        shape: &Shape,
-        group: &super::group::Group,
-        outputs: &mut [f32],
-        epilogue: &Epilogue<'_>,
-        map: usize,
-        origin: usize,
-        y: &mut [f32],
-    ) {
-        let step = shape.dilation[2];
-        if epilogue.accumulate {
-            output::each_run(shape, group, self.lanes(), |run| {
-                let former = y[run.voxel - origin..].iter().step_by(step);
-                outputs[run.output..][..run.len].iter_mut().zip(former).for_each(|(sum, y)| *sum += y);
-            });
-        }
-        let bias = epilogue.bias.map_or(0.0, |bias| bias[map]);
-        if bias != 0.0 || epilogue.transfer != Transfer::IDENTITY {
-            self.bias_transfer(epilogue.transfer, bias, outputs);
-        }
-        output::each_run(shape, group, self.lanes(), |run| {
-            let values = &outputs[run.output..][..run.len];
-            let to = &mut y[run.voxel - origin..];
-            if step == 1 {
-                to[..run.len].copy_from_slice(values);
-            } else {
-                to.iter_mut().step_by(step).zip(values).for_each(|(to, value)| *to = *value);
+        if let Some(transfer) = later {
+            for map in 0..y.rows() {
+                self.bias_transfer(transfer, 0.0, y.row_mut(map));
             }
-        });
+        }
     }
 }
 
@@ -227,8 +215,9 @@ impl Places {
         let tiles = groups.largest().next_multiple_of(lanes);
         let part = |len: usize| (len + 2 * SLACK).next_multiple_of(SLACK);
         let inputs = part(shape.points() * (shape.c_in * tiles + SLACK));
-        let sums = part(shape.points() * (kernels.winograd_block(shape) * tiles + SLACK));
-        let outputs = part(output::outputs_len(shape, tiles, lanes));
+        let together = product::MAX_VECTORS * lanes;
+        let sums = part(shape.points() * (kernels.winograd_block(shape) * together + SLACK));
+        let outputs = part(output::outputs_len(shape, together));
         let steps = input::scratch_len(shape, groups.size(), lanes).max(output::scratch_len(shape, lanes));
         Self { inputs, sums, outputs, len: inputs + sums + outputs + part(steps) }
     }

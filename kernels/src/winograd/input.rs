@@ -110,7 +110,7 @@ pub(crate) unsafe fn transform<V: Vector>(input: &Input) {
             let phase = group.phase(shape, index);
             let to = input.to.add(index * nz * ny * nx);
             for z in 0..layout.planes {
-                let rows = Rows { input, layout: &layout, phase, staged, z };
+                let rows = Rows::new(input, &layout, phase, staged, z);
                 with_elements!(shape, 2, E => along_rows::<V, E>(&rows, along_x));
                 // Without taps along z, planes are done.
                 let (to, point) = match shape.kernel[0] {
@@ -195,51 +195,81 @@ impl Step {
 struct Rows<'a> {
     input: &'a Input,
     layout: &'a Layout,
-    phase: [usize; 3],
     staged: *mut f32,
-    /// The plane.
-    z: usize,
+    /// Where the plane begins in the image, if it is one of its.
+    plane: Option<usize>,
+    /// The image's row of the first row, and the distance to the next.
+    rows: (isize, usize),
+    /// The image's column of the first element.
+    first: isize,
+    /// Whether every row has all elements side by side in the image.
+    whole: bool,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(input: &'a Input, layout: &'a Layout, phase: [usize; 3], staged: *mut f32, z: usize) -> Self {
+        let (shape, group) = (&input.shape, &input.group);
+        // The image's coordinate of the first element of the group's first tile.
+        let [first_z, first_y, first] = [0, 1, 2].map(|axis| {
+            let index = group.first[axis] * shape.tile[axis];
+            (index * shape.dilation[axis] + phase[axis]) as isize - shape.before[axis]
+        });
+        let z = first_z + (z * shape.dilation[0]) as isize;
+        let exists = (0..shape.input[0] as isize).contains(&z);
+        let len = shape.elements_along(2, group.tiles[2]) as isize;
+        Self {
+            input,
+            layout,
+            staged,
+            plane: exists.then(|| z as usize * shape.input[1] * shape.input[2]),
+            rows: (first_y, shape.dilation[1]),
+            first,
+            whole: shape.dilation[2] == 1 && first >= 0 && first + len <= shape.input[2] as isize,
+        }
+    }
+
     /// Where row `y` begins: in the image, or staged with zeros for what the image does not have.
     ///
     /// # Safety
     /// As [`transform`].
     #[inline(always)]
     unsafe fn row<V: Vector>(&self, y: usize) -> *const f32 {
-        let (shape, group) = (&self.input.shape, &self.input.group);
-        // The image's coordinate of element `index` from the group's first tile on.
-        let place = |axis: usize, index: usize| {
-            let index = group.first[axis] * shape.tile[axis] + index;
-            (index * shape.dilation[axis] + self.phase[axis]) as isize - shape.before[axis]
+        let [depth, height, width] = self.input.shape.input;
+        let at = self.rows.0 + (y * self.rows.1) as isize;
+        let row = match self.plane {
+            Some(plane) if (0..height as isize).contains(&at) => Some(plane + at as usize * width),
+            _ => None,
         };
-        let within = |axis: usize, at: isize| (0..shape.input[axis] as isize).contains(&at);
-        let pitch = self.layout.pitch;
-        let staged = self.staged.wrapping_add(y * pitch);
-        let len = shape.elements_along(2, group.tiles[2]);
-        let (z, y) = (place(0, self.z), place(1, y));
+        match row {
+            // Vectors may end in a later row, not in another map.
+            Some(row)
+                if self.whole && row + self.first as usize + self.layout.row <= depth * height * width =>
+            {
+                // SAFETY: within the image.
+                unsafe { self.input.image.add(row + self.first as usize) }
+            }
+            // SAFETY: the caller's contract.
+            _ => unsafe { self.stage::<V>(y, row) },
+        }
+    }
+
+    /// Copies row `y`, which begins at `row` of the image.
+    ///
+    /// # Safety
+    /// As [`transform`].
+    #[inline(always)]
+    unsafe fn stage<V: Vector>(&self, y: usize, row: Option<usize>) -> *const f32 {
+        let (shape, pitch) = (&self.input.shape, self.layout.pitch);
+        let (first, step) = (self.first, shape.dilation[2]);
+        // Elements that exist: those from `start` to before `end`.
+        let len = shape.elements_along(2, self.input.group.tiles[2]);
+        let start = ((-first).max(0) as usize).div_ceil(step).min(len);
+        let end = ((shape.input[2] as isize - first).max(0) as usize).div_ceil(step).min(len);
+        let (row, end) = row.map_or((0, start), |row| (row, end));
+        let from = self.input.image.wrapping_add(row).wrapping_offset(first);
         // SAFETY: only voxels that exist are read; the staged row has `pitch` floats.
         unsafe {
-            if !(within(0, z) && within(1, y)) {
-                for at in (0..pitch).step_by(V::LANES) {
-                    V::zero().store(staged.add(at));
-                }
-                return staged;
-            }
-            let row = (z as usize * shape.input[1] + y as usize) * shape.input[2];
-            let (first, step) = (place(2, 0), shape.dilation[2]);
-            let whole = first >= 0 && within(2, first + (len - 1) as isize);
-            let readable = shape.input.iter().product::<usize>();
-            if step == 1 && whole && row + first as usize + self.layout.row <= readable {
-                return self.input.image.add(row + first as usize);
-            }
-            // Elements that exist: those from `start` to before `end`.
-            let before = (-first).max(0) as usize;
-            let start = before.div_ceil(step).min(len);
-            let end = (shape.input[2] as isize - first).max(0) as usize;
-            let end = end.div_ceil(step).min(len);
-            let from = self.input.image.add(row).wrapping_offset(first);
+            let staged = self.staged.add(y * pitch);
             for at in (0..pitch).step_by(V::LANES) {
                 let exist = V::between(start.max(at) - at, end.max(at) - at);
                 let source = from.wrapping_add(at * step);

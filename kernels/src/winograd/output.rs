@@ -5,12 +5,12 @@ use super::group::Group;
 use super::shape::Shape;
 use crate::vector::Vector;
 
-/// One output map of a group of tiles.
+/// One output map of whole vectors of tiles.
 #[derive(Debug)]
 pub(crate) struct Sums {
     pub shape: Shape,
     /// Tiles.
-    pub lanes: usize,
+    pub tiles: usize,
     /// The first point: `[point][tile]`.
     pub from: *const f32,
     /// Distance between points.
@@ -28,14 +28,9 @@ pub(crate) fn scratch_len(shape: &Shape, lanes: usize) -> usize {
     (z * py + z * y) * px * lanes
 }
 
-/// Floats of the outputs of so many tiles.
-pub(crate) fn outputs_len(shape: &Shape, tiles: usize, lanes: usize) -> usize {
-    shape.tile[0] * shape.tile[1] * row_len(shape, tiles, lanes)
-}
-
-/// Floats of a row of outputs.
-fn row_len(shape: &Shape, tiles: usize, lanes: usize) -> usize {
-    tiles.next_multiple_of(lanes) * shape.tile[2]
+/// Floats of the outputs of whole vectors of so many tiles.
+pub(crate) fn outputs_len(shape: &Shape, tiles: usize) -> usize {
+    shape.tile.iter().product::<usize>() * tiles
 }
 
 /// # Safety
@@ -46,12 +41,12 @@ pub(crate) unsafe fn transform<V: Vector>(sums: &Sums) {
     let shape = &sums.shape;
     let [mz, my, mx] = shape.tile;
     let [py, px] = [1, 2].map(|axis| shape.points_along(axis));
-    let row = row_len(shape, sums.lanes, V::LANES);
+    let row = sums.tiles * mx;
     // SAFETY: the steps keep within the points, the outputs and the scratch memory.
     unsafe {
         let along_z = sums.scratch;
         let along_y = along_z.add(mz * py * px * V::LANES);
-        for lane in (0..sums.lanes).step_by(V::LANES) {
+        for lane in (0..sums.tiles).step_by(V::LANES) {
             let from = sums.from.add(lane);
             let points = py * px;
             let z = Step { from, points: points * sums.point, to: along_z, outputs: points * V::LANES };
@@ -123,45 +118,111 @@ fn in_runs<V: Vector, A: Axis>([y0, y1, y2, y3]: [V; 4]) -> [V; 4] {
     }
 }
 
-/// Rows of an image that belong to rows of outputs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// The first voxel in the image, which starts at z = y = x = 0.
-    pub voxel: usize,
-    /// The first of the outputs.
-    pub output: usize,
-    /// How many there are, `dilation` apart in the image.
-    pub len: usize,
+/// The outputs of some tiles of a group, and the image that they belong to.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub shape: Shape,
+    pub group: Group,
+    /// The first tile, and how many they are.
+    pub tiles: (usize, usize),
+    /// The outputs, as [`Sums::to`].
+    pub from: *const f32,
+    /// Distance between rows of outputs.
+    pub row: usize,
+    /// Voxel 0 of the map, perhaps not part of what may be written.
+    pub to: *mut f32,
+    /// Added to every output.
+    pub bias: f32,
+    /// The least value that is stored; minus infinity keeps all, NaN included.
+    pub floor: f32,
+    /// Whether the former values are added.
+    pub accumulate: bool,
 }
 
-/// Calls `visit` with each run of outputs of `group` that exists in the image.
-pub(crate) fn each_run(shape: &Shape, group: &Group, lanes: usize, mut visit: impl FnMut(Run)) {
-    let row = row_len(shape, group.len(), lanes);
+/// Stores the outputs that exist in the image: `to = max(floor, bias + output (+ to))`.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller; `from` is valid for the outputs of whole vectors of tiles, `to` for the voxels of
+/// the tiles.
+#[inline(always)]
+pub(crate) unsafe fn store<V: Vector>(store: &Store) {
+    let Store { shape, group, tiles: (first, count), .. } = store;
     let [nz, ny, nx] = group.tiles;
-    let [_, height, width] = shape.output;
+    let [mz, my, mx] = shape.tile;
+    let [depth, height, width] = shape.output;
+    let [step_z, step_y, step_x] = shape.dilation;
     for index in 0..group.phases {
         let phase = group.phase(shape, index);
-        let place = |axis: usize, tile: usize, within: usize| {
-            ((group.first[axis] + tile) * shape.tile[axis] + within) * shape.dilation[axis] + phase[axis]
-        };
-        let first = place(2, 0, 0);
-        let len = width.saturating_sub(first).div_ceil(shape.dilation[2]).min(nx * shape.tile[2]);
+        let origin =
+            [0, 1, 2].map(|axis| group.first[axis] * shape.tile[axis] * shape.dilation[axis] + phase[axis]);
+        // Voxels of a whole row of tiles.
+        let len = width.saturating_sub(origin[2]).div_ceil(step_x).min(nx * mx);
         for tz in 0..nz {
             for ty in 0..ny {
+                // The part of the row of tiles that is here.
                 let tile = ((index * nz + tz) * ny + ty) * nx;
-                for within_z in 0..shape.tile[0] {
-                    let z = place(0, tz, within_z);
-                    for within_y in 0..shape.tile[1] {
-                        let y = place(1, ty, within_y);
-                        if z < shape.output[0] && y < height && len > 0 {
-                            visit(Run {
-                                voxel: (z * height + y) * width + first,
-                                output: (within_z * shape.tile[1] + within_y) * row + tile * shape.tile[2],
-                                len,
-                            });
+                let start = tile.max(*first);
+                let end = (tile + nx).min(first + count);
+                let skipped = start.saturating_sub(tile) * mx;
+                if start >= end || skipped >= len {
+                    continue;
+                }
+                let len = len.min((end - tile) * mx) - skipped;
+                for within_z in 0..mz {
+                    let z = origin[0] + (tz * mz + within_z) * step_z;
+                    for within_y in 0..my {
+                        let y = origin[1] + (ty * my + within_y) * step_y;
+                        if z >= depth || y >= height {
+                            break;
+                        }
+                        let voxel = (z * height + y) * width + origin[2] + skipped * step_x;
+                        let output = (within_z * my + within_y) * store.row + (start - first) * mx;
+                        // SAFETY: `len` outputs and voxels of this row exist.
+                        unsafe {
+                            let (from, to) = (store.from.add(output), store.to.wrapping_add(voxel));
+                            if step_x == 1 {
+                                store.run::<V>(from, to, len);
+                            } else {
+                                store.scatter(from, to, len);
+                            }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// # Safety
+    /// As [`store`], for `len` outputs and adjacent voxels.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(&self, from: *const f32, to: *mut f32, len: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (bias, floor) = (V::splat(self.bias), V::splat(self.floor));
+            for at in (0..len).step_by(V::LANES) {
+                let mut value = V::load_first(from.add(at), len - at).add(bias);
+                if self.accumulate {
+                    value = value.add(V::load_first(to.add(at), len - at));
+                }
+                floor.max(value).store_first(to.add(at), len - at);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`store`], for `len` outputs and voxels of the dilation's distance.
+    unsafe fn scatter(&self, from: *const f32, to: *mut f32, len: usize) {
+        for at in 0..len {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let to = to.add(at * self.shape.dilation[2]);
+                let mut value = *from.add(at) + self.bias;
+                if self.accumulate {
+                    value += *to;
+                }
+                *to = if value < self.floor { self.floor } else { value };
             }
         }
     }
