@@ -163,3 +163,16 @@ pub trait Vector: Copy {
 
 /// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
 const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+
+/// Asks for the cache line of `from`, which need not be readable.
+#[inline(always)]
+pub(crate) fn prefetch_read(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; no address faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}

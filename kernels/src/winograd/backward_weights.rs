@@ -72,6 +72,7 @@ impl Kernels {
                         shape,
                         group,
                         image: images.row(i).as_ptr(),
+                        next: images.row((i + 1).min(images.rows() - 1)).as_ptr(),
                         to: points.as_mut_ptr(),
                         point,
                         scratch: steps.as_mut_ptr(),

@@ -136,6 +136,7 @@ impl Kernels {
                     shape: *shape,
                     group,
                     image: x.row(map).as_ptr(),
+                    next: x.row((map + 1).min(shape.c_in - 1)).as_ptr(),
                     to: inputs[map * tiles..].as_mut_ptr(),
                     point: input_point,
                     scratch: steps.as_mut_ptr(),

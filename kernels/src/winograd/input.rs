@@ -6,7 +6,7 @@
 use super::axis::{Elements, Gradients, Inputs, with_axis};
 use super::group::Group;
 use super::shape::Shape;
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch_read};
 
 /// Runs an expression with what a tile of the shape has along an axis as the type `$elements`.
 macro_rules! with_elements {
@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub group: Group,
     /// The map.
     pub image: *const f32,
+    /// The map that is transformed next, to be fetched in time.
+    pub next: *const f32,
     /// The first point: `[point][tile]`.
     pub to: *mut f32,
     /// Distance between points.
@@ -111,6 +113,7 @@ pub(crate) unsafe fn transform<V: Vector>(input: &Input) {
             let to = input.to.add(index * nz * ny * nx);
             for z in 0..layout.planes {
                 let rows = Rows::new(input, &layout, phase, staged, z);
+                rows.prefetch_after(z);
                 with_elements!(shape, 2, E => along_rows::<V, E>(&rows, along_x));
                 // Without taps along z, planes are done.
                 let (to, point) = match shape.kernel[0] {
@@ -225,6 +228,29 @@ impl<'a> Rows<'a> {
             rows: (first_y, shape.dilation[1]),
             first,
             whole: shape.dilation[2] == 1 && first >= 0 && first + len <= shape.input[2] as isize,
+        }
+    }
+
+    /// Asks for the rows of the next plane, or, after the last one, of the first plane of the next map: rows are too
+    /// short, and planes too far apart, for the processor to foresee them.
+    #[inline(always)]
+    fn prefetch_after(&self, z: usize) {
+        /// Floats of a cache line.
+        const LINE: usize = 16;
+        let [_, height, width] = self.input.shape.input;
+        let Some(plane) = self.plane else { return };
+        let step = self.input.shape.dilation[0] * height * width;
+        let from = if z + 1 < self.layout.planes {
+            self.input.image.wrapping_add(plane + step)
+        } else {
+            self.input.next.wrapping_add(plane).wrapping_sub(z * step)
+        };
+        let from = from.wrapping_offset(self.rows.0 * width as isize + self.first);
+        for y in 0..self.layout.rows {
+            let row = from.wrapping_add(y * self.rows.1 * width);
+            for at in (0..self.layout.row + LINE).step_by(LINE) {
+                prefetch_read(row.wrapping_add(at));
+            }
         }
     }
 
