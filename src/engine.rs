@@ -2,7 +2,7 @@
 
 use znn_kernels::{Isa, Kernels};
 
-use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
+use crate::conv::{Accuracy, Choice, Method, Passes, Problem, Tools, Tuner, estimate};
 use crate::fft::{Effort, Planner};
 use crate::pool::{Pool, PoolError, PoolOptions};
 
@@ -15,6 +15,8 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
+    /// How exact results must be.
+    pub accuracy: Accuracy,
 }
 
 /// An engine could not be made.
@@ -39,6 +41,7 @@ pub struct Engine {
     planner: Planner,
     tuner: Tuner,
     deterministic: bool,
+    accuracy: Accuracy,
 }
 
 impl Engine {
@@ -55,6 +58,7 @@ impl Engine {
             planner: Planner::new(effort),
             tuner: Tuner::default(),
             deterministic: options.deterministic,
+            accuracy: options.accuracy,
         })
     }
 
@@ -70,7 +74,7 @@ impl Engine {
 
     /// Kernels and transforms.
     pub fn tools(&self) -> Tools<'_> {
-        Tools { kernels: self.kernels, planner: &self.planner }
+        Tools { kernels: self.kernels, planner: &self.planner, accuracy: self.accuracy }
     }
 
     /// Whether results have the same bits for any number of threads.

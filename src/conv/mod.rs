@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use problem::Problem;
 pub use tuner::{Choice, Passes, Tuner, UnknownChoice, estimate};
+pub use winograd::{Accuracy, UnknownAccuracy};
 use znn_kernels::{Kernels, Transfer};
 
 use crate::fft::{FftError, Planner};
@@ -58,6 +59,8 @@ pub struct Tools<'a> {
     pub kernels: Kernels,
     /// Plans of transforms.
     pub planner: &'a Planner,
+    /// How exact results must be.
+    pub accuracy: Accuracy,
 }
 
 /// A convolution layer of a plan.

@@ -221,7 +221,16 @@ fn modelled(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>)
     };
     match method {
         Method::Direct => count * problem.flops() / DIRECT,
-        Method::Winograd => count * problem.flops() / DIRECT / 2.0,
+        // Transforms, and products of as few terms as there are input maps, take about half as long again as products.
+        Method::Winograd => {
+            let [forward, data, weights] = winograd::products(problem, tools.accuracy).map(|n| n as f64);
+            let products = match passes {
+                Passes::Inference => forward,
+                Passes::FirstLayer => forward + weights,
+                Passes::Training => forward + data + weights,
+            };
+            2.0 * products * (pairs + 10.0 * (c_in + c_out)) / DIRECT
+        }
         Method::Fft => {
             let n = tools.planner.good_extent(problem.input).len() as f64;
             let transform = 2.5 * n * n.log2().max(1.0);

@@ -1,8 +1,10 @@
 //! Winograd convolution for kernels of three taps, fused: see `kernels/README.md`.
 
-use znn_kernels::Kernels;
+use std::str::FromStr;
+
 use znn_kernels::conv::{Epilogue, Geometry};
 use znn_kernels::winograd::Shape;
+use znn_kernels::{Kernels, Transfer};
 
 use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
@@ -11,7 +13,7 @@ pub(super) struct Winograd {
     layer: Layer,
     kernels: Kernels,
     geometry: Geometry,
-    tile: [usize; 3],
+    tiles: Tiles,
 }
 
 /// Whether there are tiles for `problem`.
@@ -19,20 +21,95 @@ pub(super) fn admits(problem: &Problem) -> bool {
     Shape::admits(&problem.geometry())
 }
 
-impl Winograd {
-    /// # Panics
-    /// Where `problem` is not [admitted](admits).
-    pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
-        let geometry = layer.problem.geometry();
-        let mut tile = geometry.kernel.map(|taps| if taps == 1 { 1 } else { 4 });
-        if let Ok(text) = std::env::var("ZNN_TILE") {
-            for (i, t) in text.split(',').enumerate() {
-                if tile[i] > 1 {
-                    tile[i] = t.parse().unwrap();
+/// How exact results must be.
+///
+/// The errors of Winograd tiles grow with their size; `kernels/README.md` has the table. Nothing is computed in less than
+/// f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Accuracy {
+    /// Root mean square errors within about 4 times those of direct convolution.
+    #[default]
+    Standard,
+    /// Tiles of four voxels along all axes too: about 6 times, and 14 in gradients of weights.
+    Fast,
+}
+
+/// The text is not the name of an accuracy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected standard or fast, found `{0}`")]
+pub struct UnknownAccuracy(String);
+
+impl FromStr for Accuracy {
+    type Err = UnknownAccuracy;
+    fn from_str(text: &str) -> Result<Self, UnknownAccuracy> {
+        match text {
+            "standard" => Ok(Accuracy::Standard),
+            "fast" => Ok(Accuracy::Fast),
+            _ => Err(UnknownAccuracy(text.to_owned())),
+        }
+    }
+}
+
+/// The tiles of the passes.
+#[derive(Clone, Copy, Debug)]
+struct Tiles {
+    forward: [usize; 3],
+    backward_data: [usize; 3],
+    backward_weights: [usize; 3],
+}
+
+impl Tiles {
+    fn new(geometry: &Geometry, accuracy: Accuracy) -> Self {
+        // Axes with tiles of four. A sum over all tiles adds to the errors of the gradient of the weights what it does
+        // not add to those of the images.
+        let [of_images, of_weights] = match accuracy {
+            Accuracy::Standard => [2, 1],
+            Accuracy::Fast => [3, 3],
+        };
+        Self {
+            forward: best(geometry, of_images, Shape::forward),
+            backward_data: best(geometry, of_images, Shape::backward_data),
+            backward_weights: best(geometry, of_weights, Shape::forward),
+        }
+    }
+}
+
+/// The tile with the fewest products that is of four voxels along `fours` axes at most.
+fn best(geometry: &Geometry, fours: usize, shape: fn(&Geometry, [usize; 3]) -> Shape) -> [usize; 3] {
+    let sizes = geometry.kernel.map(|taps| if taps == 1 { &[1][..] } else { &[4, 2] });
+    let mut found = ([0; 3], usize::MAX);
+    for &z in sizes[0] {
+        for &y in sizes[1] {
+            for &x in sizes[2] {
+                let tile = [z, y, x];
+                let products = shape(geometry, tile).products();
+                if tile.iter().filter(|&&size| size == 4).count() <= fours && products <= found.1 {
+                    found = (tile, products);
                 }
             }
         }
-        Self { layer, kernels: tools.kernels, geometry, tile }
+    }
+    found.0
+}
+
+/// The products of a layer's passes for a pair of maps; all are `c_in * c_out` times as many.
+pub(super) fn products(problem: &Problem, accuracy: Accuracy) -> [usize; 3] {
+    let geometry = problem.geometry();
+    let tiles = Tiles::new(&geometry, accuracy);
+    [
+        Shape::forward(&geometry, tiles.forward).products(),
+        Shape::backward_data(&geometry, tiles.backward_data).products(),
+        Shape::forward(&geometry, tiles.backward_weights).products(),
+    ]
+}
+
+impl Winograd {
+    /// # Panics
+    /// Where the layer's problem is not [admitted](admits).
+    pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
+        let geometry = layer.problem.geometry();
+        let tiles = Tiles::new(&geometry, tools.accuracy);
+        Self { layer, kernels: tools.kernels, geometry, tiles }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -120,21 +197,20 @@ impl Winograd {
 
 impl Algorithm for Winograd {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
-        let shape = Shape::forward(&self.geometry, self.tile);
+        let shape = Shape::forward(&self.geometry, self.tiles.forward);
         let transformed = self.transform_weights(plan, "transform_forward", shape);
         self.pass(plan, "forward", shape, transformed, x, to);
     }
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
-        let shape = Shape::backward_data(&self.geometry, self.tile);
+        let shape = Shape::backward_data(&self.geometry, self.tiles.backward_data);
         let transformed = self.transform_weights(plan, "transform_backward_data", shape);
-        let transfer = znn_kernels::Transfer::IDENTITY;
-        let to = Destination { y: dx, accumulate, bias: None, transfer };
+        let to = Destination { y: dx, accumulate, bias: None, transfer: Transfer::IDENTITY };
         self.pass(plan, "backward_data", shape, transformed, dy, to);
     }
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
-        let (kernels, shape) = (self.kernels, Shape::forward(&self.geometry, self.tile));
+        let (kernels, shape) = (self.kernels, Shape::forward(&self.geometry, self.tiles.backward_weights));
         // Each part holds and transforms the sums of all pairs of maps: a few for every worker are enough.
         let parts = plan.splits().div_ceil(4).min(shape.slabs());
         let (rows, cols) = plan.dimensions(self.layer.weights);

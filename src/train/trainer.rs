@@ -203,6 +203,7 @@ impl Trainer {
             threads: (job.threads > 0).then_some(job.threads),
             isa: Some(job.isa.isa()),
             deterministic: job.deterministic,
+            ..EngineOptions::default()
         })?;
         let network = Arc::new(network);
         check_inputs(&network)?;

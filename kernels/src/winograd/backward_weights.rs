@@ -14,6 +14,8 @@ use crate::{Kernels, Rows};
 
 /// Vectors of tiles of a group. So many tiles are summed in registers, and these sums one after the other.
 const GROUP: usize = 2;
+/// Sums of groups are added up in chains of so many, and then the chains, so that rounding errors grow slowly.
+const CHAIN: usize = 8;
 /// Scratch floats between two arrays, so that the last vector of one may end behind it.
 const SLACK: usize = 16;
 
@@ -58,6 +60,8 @@ impl Kernels {
         let (inputs, rest) = scratch.split_at_mut(places.inputs);
         let (gradients, rest) = rest.split_at_mut(places.gradients);
         let (sums, rest) = rest.split_at_mut(places.sums);
+        let (totals, rest) = rest.split_at_mut(places.totals);
+        totals.fill(0.0);
         let (points, steps) = rest.split_at_mut(places.points);
         let blocks = shape.points().div_ceil(lanes);
         let family = self.micro().outers;
@@ -105,14 +109,18 @@ impl Kernels {
                                 [((block * c_out + outputs_of.start) * c_in + inputs_of.start) * lanes..]
                                 .as_mut_ptr(),
                             sum_row: c_in * lanes,
-                            accumulate: index > 0,
+                            accumulate: index % CHAIN > 0,
                         };
                         // SAFETY: as above; the parts lie within the maps.
                         unsafe { family[outputs_of.len() - 1][inputs_of.len() - 1](&outer) };
                     }
                 }
             }
+            if !totals.is_empty() && ((index + 1) % CHAIN == 0 || index + 1 == groups.count()) {
+                self.add(totals, sums);
+            }
         }
+        let sums = if totals.is_empty() { sums } else { totals };
         for o in 0..c_out {
             for i in (0..c_in).step_by(lanes) {
                 let sums = KernelSums {
@@ -140,6 +148,8 @@ struct Places {
     inputs: usize,
     gradients: usize,
     sums: usize,
+    /// None where there is but one chain.
+    totals: usize,
     points: usize,
     len: usize,
 }
@@ -153,9 +163,11 @@ impl Places {
         let inputs = part(points * shape.c_in * tiles);
         let gradients = part(points * shape.c_out * tiles);
         let sums = part(points * shape.c_in * shape.c_out);
+        let totals = if groups.count() > CHAIN { sums } else { 0 };
         let steps = [*shape, shape.gradient()].map(|s| input::scratch_len(&s, groups.size(), lanes));
         let steps = part(steps[0].max(steps[1]));
         let points = part(shape.points() * (tiles + SLACK));
-        Self { inputs, gradients, sums, points, len: inputs + gradients + sums + points + steps }
+        let len = inputs + gradients + sums + totals + points + steps;
+        Self { inputs, gradients, sums, totals, points, len }
     }
 }

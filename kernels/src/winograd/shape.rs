@@ -118,6 +118,12 @@ impl Shape {
         [0, 1, 2].map(|axis| self.dilation[axis].min(self.output[axis]))
     }
 
+    /// Products of each pair of maps.
+    pub fn products(&self) -> usize {
+        let tiles: usize = (0..3).map(|axis| self.tiles_along(axis) * self.phases_along()[axis]).product();
+        self.points() * tiles
+    }
+
     /// Input maps.
     pub fn c_in(&self) -> usize {
         self.c_in
