@@ -4,7 +4,8 @@ use znn_kernels::{Isa, Kernels};
 
 use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
 use crate::fft::{Effort, Planner};
-use crate::pool::{Pool, PoolError, PoolOptions};
+use crate::pool::{Policy, Pool, PoolError, PoolOptions};
+use crate::trace::TraceFile;
 
 /// How an [`Engine`] is made.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,10 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
+    /// Which ready task goes next.
+    pub policy: Policy,
+    /// How many events of each worker are recorded, for a trace; `None`: nothing is recorded.
+    pub events: Option<usize>,
 }
 
 /// An engine could not be made.
@@ -46,7 +51,12 @@ impl Engine {
     pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
-        let pool = Pool::new(PoolOptions { threads: options.threads, ..PoolOptions::default() })?;
+        let pool = Pool::new(PoolOptions {
+            threads: options.threads,
+            policy: options.policy,
+            events: options.events,
+            ..PoolOptions::default()
+        })?;
         // A measured plan may differ from run to run, and with it the last bits.
         let effort = if options.deterministic { Effort::Estimate } else { Effort::Measure };
         Ok(Self {
@@ -61,6 +71,11 @@ impl Engine {
     /// The workers.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What the workers have done last, as a trace; `None` where it is not recorded.
+    pub fn trace(&self) -> Option<TraceFile> {
+        self.pool.recording().map(|recording| TraceFile::new(&recording))
     }
 
     /// The instruction-set tier.

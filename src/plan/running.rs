@@ -13,7 +13,7 @@ use super::dependencies::{self, Dependencies};
 use super::layout;
 use super::reduction::Reduction;
 use super::views::{Place, Reads, Views, Writes};
-use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskPanic, WorkerId};
+use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskName, TaskPanic, WorkerId};
 
 /// A step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,14 +149,12 @@ impl PlanBuilder {
             let shared = shared.clone();
             move |task: TaskId, worker: WorkerId| shared.run(task.index(), worker.index())
         };
-        Plan {
-            executor: Executor::new(pool, graph, Box::new(work)),
-            shared,
-            buffers: self.buffers,
-            places: layout.places,
-            callers,
-            inputs: self.inputs,
-        }
+        let executor = Executor::new(pool, graph, Box::new(work));
+        executor.name_tasks(|task| {
+            let label = &shared.tasks.get(task.index())?.label;
+            Some(TaskName { layer: label.layer.clone(), stage: label.stage })
+        });
+        Plan { executor, shared, buffers: self.buffers, places: layout.places, callers, inputs: self.inputs }
     }
 
     fn graph(&self, order: &Dependencies) -> Graph {

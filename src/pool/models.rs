@@ -10,8 +10,9 @@ use loom::thread;
 use super::buffers::{Accumulate, Buffers};
 use super::graph::{Class, Graph, GraphBuilder, TaskId};
 use super::latch::Latch;
+use super::policy::Policy;
 use super::queue::RankQueue;
-use super::run::Run;
+use super::run::{Hand, Run};
 use super::sleep::Sleepers;
 use super::sum::ConvergentSum;
 use super::turn::Turn;
@@ -189,7 +190,7 @@ fn turns_exclude_each_other() {
 /// Runs `steps` iterations of a graph with `workers` threads on the pool's own counters, queues, latches and sleepers.
 fn run_graph(graph: Graph, workers: usize, steps: usize, work: impl Fn(TaskId) + Send + Sync + 'static) {
     let sleepers = Arc::new(Sleepers::new(workers));
-    let run = Arc::new(Run::new(graph, workers, Box::new(move |task, _| work(task))));
+    let run = Arc::new(Run::new(graph, workers, Policy::Priority, 1, Box::new(move |task, _| work(task))));
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..workers)
         .map(|index| {
@@ -198,16 +199,17 @@ fn run_graph(graph: Graph, workers: usize, steps: usize, work: impl Fn(TaskId) +
             thread::spawn(move || {
                 let worker = WorkerId::new(index);
                 sleepers.register(index);
+                let hand = Hand { worker, victims: &victims, sleepers: &sleepers, recorder: None };
                 loop {
-                    let mut next = run.find(worker, &victims, &sleepers);
+                    let mut next = run.find(&hand);
                     if next.is_none() {
                         if stop.load(Acquire) {
                             return;
                         }
-                        sleepers.sleep(index, || stop.load(Relaxed) || run.has_ready());
+                        sleepers.sleep(index, || stop.load(Relaxed) || run.has_ready(worker));
                     }
-                    while let Some(rank) = next {
-                        next = run.execute(rank, worker, &sleepers);
+                    while let Some(found) = next {
+                        next = run.execute(found, &hand);
                     }
                 }
             })
@@ -270,14 +272,15 @@ fn a_task_waits_for_all_its_predecessors() {
             2 => seen.add(2, seen.get(0) + seen.get(1)),
             _ => seen.add(3, seen.get(2)),
         };
-        let run = Arc::new(Run::new(builder.build().unwrap(), 2, Box::new(work)));
+        let run = Arc::new(Run::new(builder.build().unwrap(), 2, Policy::Priority, 1, Box::new(work)));
         let sleepers = Arc::new(Sleepers::new(2));
         let serve = |run: &Run, sleepers: &Sleepers, index: usize| {
             let worker = WorkerId::new(index);
-            while let Some(found) = run.find(worker, &[1 - index], sleepers) {
+            let hand = Hand { worker, victims: &[1 - index], sleepers, recorder: None };
+            while let Some(found) = run.find(&hand) {
                 let mut next = Some(found);
-                while let Some(rank) = next {
-                    next = run.execute(rank, worker, sleepers);
+                while let Some(found) = next {
+                    next = run.execute(found, &hand);
                 }
             }
         };

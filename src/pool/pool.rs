@@ -7,6 +7,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::affinity::{allowed_cpus, pin_current_thread};
+use super::policy::Policy;
+use super::recorder::{Recorder, Recording};
 use super::run::Run;
 use super::sleep::Sleepers;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -27,11 +29,15 @@ pub struct PoolOptions {
     pub cores: Option<Vec<usize>>,
     /// Whether each worker is bound to its processor.
     pub pin: bool,
+    /// Which ready task goes next.
+    pub policy: Policy,
+    /// How many events of each worker are recorded for [`Pool::recording`]; `None`: nothing is recorded.
+    pub events: Option<usize>,
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { threads: None, cores: None, pin: true }
+        Self { threads: None, cores: None, pin: true, policy: Policy::default(), events: None }
     }
 }
 
@@ -87,6 +93,8 @@ pub(super) struct Shared {
     pub(super) epoch: AtomicUsize,
     current: Mutex<Option<Arc<Run>>>,
     pub(super) stop: AtomicBool,
+    pub(super) policy: Policy,
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Shared {
@@ -167,6 +175,8 @@ impl Pool {
             epoch: AtomicUsize::new(0),
             current: Mutex::new(None),
             stop: AtomicBool::new(false),
+            policy: options.policy,
+            recorder: options.events.map(|events| Recorder::new(cpus.len(), events)),
         });
         // Dropped on an error, it stops and joins those that have started.
         let mut inner = Inner {
@@ -198,6 +208,11 @@ impl Pool {
     /// The number of workers.
     pub fn threads(&self) -> usize {
         self.inner.threads()
+    }
+
+    /// What the workers have done last, if that is recorded ([`PoolOptions::events`]). What is going on is not in it.
+    pub fn recording(&self) -> Option<Recording> {
+        self.inner.shared.recorder.as_ref().map(Recorder::recording)
     }
 
     /// Where each worker is bound; `None` where it is not.

@@ -3,6 +3,7 @@
 mod conv;
 mod peak;
 mod torch;
+mod trace_report;
 
 use clap::Subcommand;
 
@@ -13,6 +14,7 @@ use super::CommandResult;
 pub enum BenchCommand {
     Peak(peak::PeakArgs),
     Conv(conv::ConvArgs),
+    TraceReport(trace_report::TraceReportArgs),
 }
 
 /// Runs `znn bench`.
@@ -20,12 +22,6 @@ pub fn run(command: &BenchCommand) -> CommandResult {
     match command {
         BenchCommand::Peak(args) => peak::run(args),
         BenchCommand::Conv(args) => conv::run(args),
+        BenchCommand::TraceReport(args) => trace_report::run(args),
     }
-}
-
-/// The middle of `values`, which are sorted.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

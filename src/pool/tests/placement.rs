@@ -140,7 +140,8 @@ fn workers_run_where_they_were_asked_to() {
     cores.reverse();
     // Twice as many workers as cores: they begin again at the first.
     let threads = 2 * cores.len();
-    let options = PoolOptions { threads: Some(threads), cores: Some(cores.clone()), pin: true };
+    let options =
+        PoolOptions { threads: Some(threads), cores: Some(cores.clone()), ..PoolOptions::default() };
     let pool = Pool::new(options).unwrap();
     let places: Vec<usize> = pool.cpus().iter().map(|cpu| cpu.unwrap().id).collect();
     assert_eq!(places, [&cores[..], &cores[..]].concat());
@@ -164,7 +165,8 @@ fn workers_run_where_they_were_asked_to() {
 
 #[test]
 fn options_that_cannot_be_met() {
-    let new = |threads, cores| Pool::new(PoolOptions { threads, cores, pin: true }).err().unwrap();
+    let new =
+        |threads, cores| Pool::new(PoolOptions { threads, cores, ..PoolOptions::default() }).err().unwrap();
     assert!(matches!(new(Some(0), None), PoolError::NoThread));
     assert!(matches!(new(None, Some(vec![])), PoolError::NoCore));
     let error = new(None, Some(vec![60_000]));
