@@ -8,6 +8,7 @@ mod order;
 mod placement;
 mod queues;
 mod recording;
+mod simulation;
 mod sums;
 
 use std::sync::Arc;
