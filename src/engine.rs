@@ -1,5 +1,7 @@
 //! What one use of the library owns: threads, kernels, transforms, and what it has measured.
 
+use std::sync::Arc;
+
 use znn_kernels::{Isa, Kernels};
 
 use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
@@ -16,6 +18,8 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
+    /// The number of workers for which plans divide the work; `None`: those that there are.
+    pub plan_threads: Option<usize>,
     /// Which ready task goes next.
     pub policy: Policy,
     /// How many events of each worker are recorded, for a trace; `None`: nothing is recorded.
@@ -42,7 +46,8 @@ pub struct Engine {
     pool: Pool,
     kernels: Kernels,
     planner: Planner,
-    tuner: Tuner,
+    tuner: Arc<Tuner>,
+    plan_threads: usize,
     deterministic: bool,
 }
 
@@ -60,12 +65,18 @@ impl Engine {
         // A measured plan may differ from run to run, and with it the last bits.
         let effort = if options.deterministic { Effort::Estimate } else { Effort::Measure };
         Ok(Self {
+            plan_threads: options.plan_threads.unwrap_or(pool.threads()),
             pool,
             kernels,
             planner: Planner::new(effort),
-            tuner: Tuner::default(),
+            tuner: Arc::default(),
             deterministic: options.deterministic,
         })
+    }
+
+    /// The engine with what `other` has measured or will measure, so that both choose the same algorithms.
+    pub fn with_measurements_of(self, other: &Self) -> Self {
+        Self { tuner: Arc::clone(&other.tuner), ..self }
     }
 
     /// The workers.
@@ -95,7 +106,7 @@ impl Engine {
 
     /// A builder of plans for this engine.
     pub fn plan(&self) -> crate::plan::PlanBuilder {
-        crate::plan::PlanBuilder::new(self.pool.threads(), self.deterministic)
+        crate::plan::PlanBuilder::new(self.plan_threads, self.deterministic)
     }
 
     /// The algorithm for `problem`. A deterministic engine estimates where it is asked to measure.

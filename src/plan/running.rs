@@ -13,7 +13,7 @@ use super::dependencies::{self, Dependencies};
 use super::layout;
 use super::reduction::Reduction;
 use super::views::{Place, Reads, Views, Writes};
-use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskName, TaskPanic, WorkerId};
+use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskInfo, TaskPanic, WorkerId};
 
 /// A step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,15 @@ struct Task {
     sum: Option<SumPart>,
     preparation: bool,
     work: Work,
+}
+
+impl Task {
+    fn info(&self) -> TaskInfo {
+        let floats: usize =
+            self.reads.iter().chain(&self.writes).map(|region| region.rows * region.cols).sum();
+        let bytes = (floats * size_of::<f32>()) as u64;
+        TaskInfo { layer: self.label.layer.clone(), stage: self.label.stage, bytes }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -150,10 +159,7 @@ impl PlanBuilder {
             move |task: TaskId, worker: WorkerId| shared.run(task.index(), worker.index())
         };
         let executor = Executor::new(pool, graph, Box::new(work));
-        executor.name_tasks(|task| {
-            let label = &shared.tasks.get(task.index())?.label;
-            Some(TaskName { layer: label.layer.clone(), stage: label.stage })
-        });
+        executor.describe_tasks(|task| shared.tasks.get(task.index()).map(Task::info));
         Plan { executor, shared, buffers: self.buffers, places: layout.places, callers, inputs: self.inputs }
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::graph::{Graph, TaskId};
 use super::pool::{Inner, Pool};
-use super::recorder::{RecordedGraph, Recorder, TaskName};
+use super::recorder::{RecordedGraph, Recorder, TaskInfo};
 use super::run::{Run, Work};
 use super::worker::is_worker_of;
 
@@ -54,12 +54,12 @@ impl Executor {
         Self { pool, run, id }
     }
 
-    /// Names the tasks, for what the pool records ([`Pool::recording`]); nothing where it records nothing.
-    pub fn name_tasks(&self, name: impl FnMut(TaskId) -> Option<TaskName>) {
+    /// Describes the tasks, for what the pool records ([`Pool::recording`]); nothing where it records nothing.
+    pub fn describe_tasks(&self, info: impl FnMut(TaskId) -> Option<TaskInfo>) {
         if let Some(recorder) = &self.pool.shared.recorder {
             let graph = self.graph().clone();
-            let names = graph.task_ids().map(name).collect();
-            recorder.add_graph(RecordedGraph { executor: self.id as u32, graph, names });
+            let tasks = graph.task_ids().map(info).collect();
+            recorder.add_graph(RecordedGraph { executor: self.id as u32, graph, tasks });
         }
     }
 

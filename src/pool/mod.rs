@@ -12,6 +12,7 @@
 
 mod affinity;
 mod buffers;
+mod claim;
 mod executor;
 mod graph;
 mod latch;
@@ -43,7 +44,7 @@ pub use executor::{Executor, TaskPanic};
 pub use graph::{Class, Graph, GraphBuilder, GraphError, TaskId};
 pub use policy::Policy;
 pub use pool::{Pool, PoolError, PoolOptions};
-pub use recorder::{Activity, Event, RecordedGraph, Recording, TaskName};
+pub use recorder::{Activity, Event, RecordedGraph, Recording, TaskInfo};
 pub use simulate::{Load, Machine, Overheads, Simulated, simulate};
 pub use sum::ConvergentSum;
 pub use topology::{Cpu, Distance, Topology};

@@ -44,13 +44,15 @@ pub struct Event {
     pub activity: Activity,
 }
 
-/// The name of a task.
+/// What is known of a task beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskName {
+pub struct TaskInfo {
     /// What it works for, such as a layer.
     pub layer: Arc<str>,
     /// Its step of that work, such as a pass.
     pub stage: &'static str,
+    /// The bytes that it reads and writes.
+    pub bytes: u64,
 }
 
 /// A graph of which tasks were recorded.
@@ -60,8 +62,8 @@ pub struct RecordedGraph {
     pub executor: u32,
     /// The graph.
     pub graph: Graph,
-    /// The names of its tasks, by task; `None` for a task that stands only between others.
-    pub names: Vec<Option<TaskName>>,
+    /// Its tasks; `None` for one that stands only between others.
+    pub tasks: Vec<Option<TaskInfo>>,
 }
 
 /// What a pool has recorded.

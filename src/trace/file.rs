@@ -190,9 +190,9 @@ impl TraceFile {
 
 fn graph(recorded: &RecordedGraph) -> TraceGraph {
     let graph = &recorded.graph;
-    let tasks = graph.task_ids().zip(&recorded.names).map(|(task, name)| TraceTask {
-        layer: name.as_ref().map_or(String::new(), |name| name.layer.to_string()),
-        pass: name.as_ref().map_or("joint", |name| name.stage).to_owned(),
+    let tasks = graph.task_ids().zip(&recorded.tasks).map(|(task, info)| TraceTask {
+        layer: info.as_ref().map_or(String::new(), |info| info.layer.to_string()),
+        pass: info.as_ref().map_or("joint", |info| info.stage).to_owned(),
         priority: graph.rank(task) as u32,
         cost: graph.cost(task),
     });

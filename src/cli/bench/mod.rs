@@ -2,6 +2,8 @@
 
 mod conv;
 mod peak;
+mod pool;
+mod scaling;
 mod torch;
 mod trace_report;
 
@@ -14,6 +16,8 @@ use super::CommandResult;
 pub enum BenchCommand {
     Peak(peak::PeakArgs),
     Conv(conv::ConvArgs),
+    Pool(pool::PoolArgs),
+    Scaling(scaling::ScalingArgs),
     TraceReport(trace_report::TraceReportArgs),
 }
 
@@ -22,6 +26,8 @@ pub fn run(command: &BenchCommand) -> CommandResult {
     match command {
         BenchCommand::Peak(args) => peak::run(args),
         BenchCommand::Conv(args) => conv::run(args),
+        BenchCommand::Pool(args) => pool::run(args),
+        BenchCommand::Scaling(args) => scaling::run(args),
         BenchCommand::TraceReport(args) => trace_report::run(args),
     }
 }
