@@ -100,6 +100,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// For as many workers as `steal_order` has victims for.
+    pub(super) fn new(steal_order: Box<[Box<[usize]>]>, policy: Policy, recorder: Option<Recorder>) -> Self {
+        Self {
+            sleepers: Sleepers::new(steal_order.len()),
+            steal_order,
+            epoch: AtomicUsize::new(0),
+            current: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            policy,
+            recorder,
+        }
+    }
+
     /// The graph that the workers run now, and the epoch in which it became that.
     pub(super) fn current_run(&self) -> (usize, Option<Arc<Run>>) {
         let current = lock(&self.current);
@@ -177,15 +190,8 @@ impl Pool {
             Some(claim) => claim.cpus().iter().copied().map(Some).collect(),
             None => vec![None; threads],
         };
-        let shared = Arc::new(Shared {
-            sleepers: Sleepers::new(threads),
-            steal_order: steal_order(&places).into(),
-            epoch: AtomicUsize::new(0),
-            current: Mutex::new(None),
-            stop: AtomicBool::new(false),
-            policy: options.policy,
-            recorder: options.events.map(|events| Recorder::new(threads, events)),
-        });
+        let recorder = options.events.map(|events| Recorder::new(threads, events));
+        let shared = Arc::new(Shared::new(steal_order(&places).into(), options.policy, recorder));
         // Dropped on an error, it stops and joins those that have started.
         let mut inner = Inner {
             shared: Arc::clone(&shared),

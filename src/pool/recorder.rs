@@ -133,7 +133,7 @@ impl Recorder {
 const WORDS: usize = 4;
 
 /// The last events of one writer.
-struct Ring {
+pub(super) struct Ring {
     slots: Box<[[AtomicU64; WORDS]]>,
     /// How many events were begun to be written.
     claimed: AtomicU64,
@@ -142,7 +142,7 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(events: usize) -> Self {
+    pub(super) fn new(events: usize) -> Self {
         // Written here, so that no page is touched first when there is work to do.
         let slot = |_| std::array::from_fn(|_| AtomicU64::new(0));
         Self {
@@ -153,7 +153,7 @@ impl Ring {
     }
 
     #[inline]
-    fn push(&self, event: &Event) {
+    pub(super) fn push(&self, event: &Event) {
         // Relaxed: only this thread writes it, or another that this one is ordered after.
         let index = self.written.load(Relaxed);
         let slot = &self.slots[(index % self.slots.len() as u64) as usize];
@@ -168,7 +168,7 @@ impl Ring {
     }
 
     /// The events that are complete and not being overwritten, oldest first, and how many there were before them.
-    fn events(&self) -> (Vec<Event>, u64) {
+    pub(super) fn events(&self) -> (Vec<Event>, u64) {
         let len = self.slots.len() as u64;
         let end = self.written.load(Acquire);
         let words: Vec<[u64; WORDS]> = (end.saturating_sub(len)..end)

@@ -53,6 +53,7 @@ pub fn run(args: &PoolArgs) -> CommandResult {
     );
     line(&format!("the same beyond tasks of 1 us, {threads} threads"), per_task(&many, 1000)?, "ns");
     line(&format!("the same beyond tasks of 5 us, {threads} threads"), per_task(&many, 5000)?, "ns");
+    line("a plain thread unparked, until it runs (no pool)", unpark() / 1e3, "us");
     line("an iteration of one task, its worker awake", step(&many, Duration::ZERO)?.whole / 1e3, "us");
     let asleep = step(&many, NAP)?;
     line("from the call to the first task, its worker asleep", asleep.begin / 1e3, "us");
@@ -189,6 +190,35 @@ fn wake(pool: &Pool) -> Result<f64, MeasureError> {
         waits.push(a.max(b).saturating_sub(end) as f64);
     }
     Ok(median(&mut waits))
+}
+
+/// From `unpark` to the end of `park` in a thread that sleeps: what the system takes, in nanoseconds.
+fn unpark() -> f64 {
+    let origin = Instant::now();
+    let called = AtomicU64::new(0);
+    let mut waits = std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let mut waits = Vec::with_capacity(ROUNDS);
+            let mut seen = 0;
+            while waits.len() < ROUNDS {
+                std::thread::park();
+                let now = origin.elapsed().as_nanos() as u64;
+                let call = called.load(Relaxed);
+                if call != seen {
+                    waits.push((now - call) as f64);
+                    seen = call;
+                }
+            }
+            waits
+        });
+        while !sleeper.is_finished() {
+            std::thread::sleep(NAP);
+            called.store(origin.elapsed().as_nanos() as u64, Relaxed);
+            sleeper.thread().unpark();
+        }
+        sleeper.join().unwrap_or_default()
+    });
+    median(&mut waits)
 }
 
 fn spin(origin: Instant, nanoseconds: u64) {

@@ -9,6 +9,7 @@ mod placement;
 mod queues;
 mod recording;
 mod simulation;
+mod stress;
 mod sums;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use znn::engine::{Engine, EngineOptions};
 use znn::network::{Network, Parameters};
 use znn::ops::loss::Loss;
 use znn::plan::PlanError;
-use znn::pool::{Activity, Graph, Load, Policy, TaskId};
+use znn::pool::{Activity, Graph, Load, TaskId};
 use znn::stats::median;
 use znn::trace::TraceFile;
 use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
@@ -91,23 +91,17 @@ pub fn compare(runners: &mut [Runner], turns: usize, turn_seconds: f64) -> Resul
     Ok(times.iter_mut().map(|times| median(times)).collect())
 }
 
-/// The graph of an iteration as it is planned for some number of workers, with the times of its tasks on one.
+/// The graph of an iteration with the times of its tasks.
 pub struct Profile {
     pub graph: Graph,
     loads: Vec<Load>,
 }
 
 impl Profile {
-    /// Runs a plan for `workers` on a single one.
-    pub fn new(subject: &Subject, workers: usize, tuned: &Engine) -> Result<Self, Box<dyn Error>> {
-        const STEPS: usize = 5;
-        let options = EngineOptions {
-            threads: Some(1),
-            plan_threads: Some(workers),
-            events: Some(1 << 18),
-            policy: Policy::Priority,
-            ..EngineOptions::default()
-        };
+    /// Records some iterations of an engine of these options.
+    pub fn new(subject: &Subject, options: EngineOptions, tuned: &Engine) -> Result<Self, Box<dyn Error>> {
+        const STEPS: usize = 7;
+        let options = EngineOptions { events: Some(1 << 18), ..options };
         let mut runner = Runner::new(subject, &options, tuned)?;
         runner.time(STEPS)?;
         let recording = runner.engine.pool().recording().ok_or("nothing was recorded")?;

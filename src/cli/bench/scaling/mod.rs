@@ -23,7 +23,8 @@ use super::pool;
 /// Train the networks of the ZNN paper with 1, 2, ... threads: speedup and efficiency, against Brent's bound.
 ///
 /// All numbers of threads use the same algorithms, and take turns. Brent's bound is T_1 / P + T_inf, from the times of the
-/// tasks on one thread; efficiency is the speedup over the number of threads. With --simulate the recorded tasks also run
+/// tasks on one thread; efficiency is the speedup over the number of threads; `tasks' time` is what the same tasks take
+/// together with all threads over what they take with one, which is no matter of scheduling. With --simulate the recorded tasks also run
 /// in virtual time on machines that are not there, by the same scheduling code; such lines are marked as simulated.
 /// Contention for queues and counters, and what tasks cost each other in shared caches, are not simulated.
 #[derive(Args)]
@@ -111,6 +112,8 @@ struct Figure {
     t_1: f64,
     /// Seconds of the longest chain of tasks.
     t_inf: f64,
+    /// Of a measured time: that of all tasks with these threads over t_1, which shared caches and memory raise.
+    inflation: Option<f64>,
     /// Of a measured time: what the simulation makes of it.
     simulation_seconds: Option<f64>,
     /// Of a simulated time: the model.
@@ -172,7 +175,11 @@ fn network(
     overheads: &Overheads,
 ) -> Result<Vec<Figure>, Box<dyn Error>> {
     const TURNS: usize = 7;
-    let profile = |workers: usize| Profile::new(subject, workers, tuned);
+    let profile = |workers: usize| {
+        let options =
+            EngineOptions { threads: Some(1), plan_threads: Some(workers), ..EngineOptions::default() };
+        Profile::new(subject, options, tuned)
+    };
     let profiles = threads.iter().map(|&n| profile(n)).collect::<Result<Vec<_>, _>>()?;
     let machines: Vec<Machine> = args
         .simulate
@@ -210,6 +217,7 @@ fn network(
             brent_bound: one / profile.brent(threads),
             t_1: profile.total(),
             t_inf: profile.longest(),
+            inflation: None,
             simulation_seconds: None,
             cores: None,
             smt: Vec::new(),
@@ -220,8 +228,13 @@ fn network(
         };
         for ((profile, &threads), &seconds) in profiles.iter().zip(threads).zip(&seconds) {
             let simulation = virtual_seconds(profile, &Machine::flat(threads, *overheads));
-            figures
-                .push(Figure { simulation_seconds: Some(simulation), ..figure(profile, threads, seconds) });
+            let options = EngineOptions { threads: Some(threads), policy, ..EngineOptions::default() };
+            let together = Profile::new(subject, options, tuned)?;
+            figures.push(Figure {
+                inflation: Some(together.total() / profile.total()),
+                simulation_seconds: Some(simulation),
+                ..figure(profile, threads, seconds)
+            });
         }
         for (profile, machine) in simulated.iter().zip(&machines) {
             let workers = machine.workers();
@@ -269,8 +282,17 @@ fn header(args: &ScalingArgs, overheads: &Overheads) -> String {
         ));
     }
     text.push_str(&format!(
-        "{:4} {:>5} {:15} {:>8} {:>11} {:>8} {:>6} {:>11} {:>13}\n",
-        "net", "width", "policy", "threads", "ms", "speedup", "eff.", "Brent bound", "sim./measured"
+        "{:4} {:>5} {:15} {:>8} {:>11} {:>8} {:>6} {:>11} {:>11} {:>13}\n",
+        "net",
+        "width",
+        "policy",
+        "threads",
+        "ms",
+        "speedup",
+        "eff.",
+        "Brent bound",
+        "tasks' time",
+        "sim./measured"
     ));
     text
 }
@@ -284,12 +306,12 @@ fn text(figure: &Figure) -> String {
         Some(seconds) => format!("{:.3}", seconds / figure.seconds),
         None => "SIMULATED".to_owned(),
     };
+    let inflation = figure.inflation.map_or(String::new(), |factor| format!("{factor:.3}x"));
     format!(
-        "{:4} {:>5} {:15} {:>8} {:>11.3} {:>7.2}x {:>5.1}% {:>10.2}x {check:>13}\n",
+        "{:4} {:>5} {:15} {threads:>8} {:>11.3} {:>7.2}x {:>5.1}% {:>10.2}x {inflation:>11} {check:>13}\n",
         figure.net,
         figure.width,
         figure.policy,
-        threads,
         1e3 * figure.seconds,
         figure.speedup,
         100.0 * figure.efficiency,

@@ -8,6 +8,8 @@ use plotters::prelude::{
 };
 use plotters::style::{HSLColor, IntoFont};
 
+use znn::train::report::picture::register_fonts;
+
 use super::Figure;
 
 const PANEL: (u32, u32) = (640, 520);
@@ -21,6 +23,7 @@ pub fn write(figures: &[Figure], path: &Path) -> Result<(), Box<dyn std::error::
             panels.push((&figure.net, figure.policy));
         }
     }
+    register_fonts();
     let mut text = String::new();
     {
         let count = panels.len().max(1);
