@@ -139,6 +139,7 @@ macro_rules! kernel_table {
 }
 
 kernel_table! {
+    fill_panel = crate::conv::panel::fill: (panel: &crate::conv::panel::Panel, x: *const f32, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
     max_merge = crate::pointwise::maxout::max_merge:

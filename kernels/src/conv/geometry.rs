@@ -1,5 +1,7 @@
 //! The sizes of a convolution.
 
+use core::ops::Range;
+
 /// A convolution (cross-correlation): sizes in voxels, in the order z, y, x.
 ///
 /// `y[o][p] = sum over i, k of w[o][i][k] * x[i][p * stride + k * dilation - padding before]` for every `p` for which
@@ -68,6 +70,14 @@ impl Geometry {
     /// Floats of an output image.
     pub fn output_len(&self) -> usize {
         self.output().iter().product()
+    }
+
+    /// The input planes that the given output planes read, those in the padding left out.
+    pub fn input_planes(&self, planes: &Range<usize>) -> Range<usize> {
+        let before = self.padding[0][0];
+        let end = (planes.end.saturating_sub(1) * self.stride[0] + self.reach(0) + 1).saturating_sub(before);
+        let end = if planes.is_empty() { 0 } else { end.min(self.input[0]) };
+        (planes.start * self.stride[0]).saturating_sub(before).min(end)..end
     }
 
     /// Distance between the first and the last tap along `axis`.

@@ -21,6 +21,7 @@ pub(crate) mod geometry;
 pub(crate) mod gradient;
 pub(crate) mod lines;
 pub(crate) mod pack;
+pub(crate) mod panel;
 pub(crate) mod reduction;
 pub(crate) mod sweep;
 pub(crate) mod tile;

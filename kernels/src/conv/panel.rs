@@ -1,0 +1,379 @@
+//! A private copy of a part of an image, laid out as the taps of a kernel read it.
+//!
+//! For each tap `kx` (and each `ky` where rows are *copied*, see below) a panel holds the input rows shifted to that
+//! tap, taken at the stride and padded with zeros, at the *output's* pitch. So every tap reads the output positions of
+//! a plane in one exact run, without columns that belong to no output, whatever the stride, padding and dilation:
+//!
+//! ```text
+//! input row, padding 1    . a b c d e f .
+//! tap kx = 0                . a b c d e
+//! tap kx = 1                a b c d e f
+//! tap kx = 2                b c d e f .
+//! ```
+//!
+//! The taps of y are an offset of rows within a copy (*shared* rows). Where the rows have a stride they cannot be;
+//! and where planes are small, copies for each `ky` make all planes one run. The taps of z are an offset of planes.
+//!
+//! Copies and channels lie an odd number of cache lines apart, so that they fill the sets of a cache evenly, which the
+//! images themselves do not where their sizes are powers of two.
+
+use super::Geometry;
+use crate::vector::Vector;
+use crate::{Kernels, Rows};
+use core::ops::Range;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// Floats behind each copy that exist: vectors may read and write beyond the last position.
+const SLACK: usize = 16;
+
+/// How the taps of y find their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TapRows {
+    /// As an offset in the rows of one copy. Only for a stride of 1 along y.
+    Shared,
+    /// In a copy for each.
+    Copied,
+}
+
+/// The layout of the copy of one channel: which output positions it serves, and where each tap finds them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panel {
+    geometry: Geometry,
+    /// The first output plane and row.
+    first: [usize; 2],
+    /// Planes and rows of the output.
+    count: [usize; 2],
+    /// Columns of the output.
+    width: usize,
+    tap_rows: TapRows,
+    /// Planes of a copy.
+    planes: usize,
+    /// Rows of a plane of a copy.
+    rows: usize,
+    plane_step: usize,
+    copy_step: usize,
+    channel_step: usize,
+}
+
+impl Panel {
+    /// A panel for the given output planes and, of each, the given rows.
+    ///
+    /// # Panics
+    /// Where the ranges are empty or lie outside of the output, or the rows have a stride and are to be shared.
+    pub fn new(geometry: &Geometry, planes: Range<usize>, rows: Range<usize>, tap_rows: TapRows) -> Self {
+        let [depth, height, width] = geometry.output();
+        assert!(planes.start < planes.end && planes.end <= depth, "planes {planes:?} of {depth}");
+        assert!(rows.start < rows.end && rows.end <= height, "rows {rows:?} of {height}");
+        let [stride_z, stride_y, _] = geometry.stride;
+        let [_, ky, kx] = geometry.kernel;
+        let (copy_rows, copies) = match tap_rows {
+            TapRows::Shared => {
+                assert_eq!(stride_y, 1, "rows with a stride cannot be shared");
+                (rows.len() + geometry.reach(1), kx)
+            }
+            TapRows::Copied => (rows.len(), ky * kx),
+        };
+        let copy_planes = (planes.len() - 1) * stride_z + 1 + geometry.reach(0);
+        let plane = copy_rows * width;
+        let merged = stride_z == 1 && copy_rows == height && rows.len() == height;
+        let plane_step = if merged { plane } else { odd_lines(plane) };
+        let copy_step = odd_lines(copy_planes * plane_step + SLACK);
+        Self {
+            geometry: *geometry,
+            first: [planes.start, rows.start],
+            count: [planes.len(), rows.len()],
+            width,
+            tap_rows,
+            planes: copy_planes,
+            rows: copy_rows,
+            plane_step,
+            copy_step,
+            channel_step: odd_lines(copies * copy_step),
+        }
+    }
+
+    /// Distance between channels, a multiple of 16: a panel of `n` channels has `n * channel_step()` floats, the
+    /// slack that vectors may read behind the last position included.
+    pub fn channel_step(&self) -> usize {
+        self.channel_step
+    }
+
+    /// Runs of output positions `(count, length)`: within one, positions are neighbours both in the panel and in the
+    /// output. Either each plane is a run or the whole panel is one.
+    pub fn runs(&self) -> (usize, usize) {
+        let [planes, rows] = self.count;
+        let run = rows * self.width;
+        let merged = self.geometry.stride[0] == 1 && self.plane_step == run;
+        if merged { (1, planes * run) } else { (planes, run) }
+    }
+
+    /// Distance between the starts of two runs.
+    pub fn run_step(&self) -> usize {
+        self.geometry.stride[0] * self.plane_step
+    }
+
+    /// Where tap `k` reads the first output position, from the start of the channel.
+    pub fn tap(&self, k: [usize; 3]) -> usize {
+        let [dilation_z, dilation_y, _] = self.geometry.dilation;
+        let [_, ky, _] = self.geometry.kernel;
+        let plane = k[0] * dilation_z * self.plane_step;
+        match self.tap_rows {
+            TapRows::Shared => k[2] * self.copy_step + plane + k[1] * dilation_y * self.width,
+            TapRows::Copied => (k[2] * ky + k[1]) * self.copy_step + plane,
+        }
+    }
+
+    /// Fills `panel` with the given channels of an image.
+    ///
+    /// `x` has a row for each channel of the image; a row begins with plane `first_plane` of the input and has all
+    /// planes that the panel needs. `panel` has `channels.len() * channel_step()` floats; alignment to 64 bytes makes
+    /// it faster to read.
+    pub fn fill(
+        &self,
+        kernels: &Kernels,
+        x: Rows<'_>,
+        first_plane: usize,
+        channels: Range<usize>,
+        panel: &mut [f32],
+    ) {
+        let (needed, plane) = (self.input_planes(), self.geometry.plane());
+        assert!(
+            needed.is_empty()
+                || first_plane <= needed.start && needed.end <= first_plane + x.cols() / plane.max(1),
+            "planes {needed:?} of the input"
+        );
+        assert_eq!(panel.len(), channels.len() * self.channel_step, "panel");
+        for (channel, panel) in channels.zip(panel.chunks_exact_mut(self.channel_step)) {
+            let x = x.row(channel).as_ptr().wrapping_sub(first_plane * plane);
+            // SAFETY: `kernels` proves the tier; all input planes that the panel needs were found to be in the row of
+            // `x`, whose plane 0 would lie at the pointer; `panel` is one channel.
+            unsafe { (kernels.table().fill_panel)(self, x, panel.as_mut_ptr()) }
+        }
+    }
+
+    /// The input planes that the panel reads.
+    fn input_planes(&self) -> Range<usize> {
+        self.geometry.input_planes(&(self.first[0]..self.first[0] + self.count[0]))
+    }
+}
+
+/// At least `floats`, in an odd number of cache lines.
+fn odd_lines(floats: usize) -> usize {
+    (floats.div_ceil(LINE) | 1) * LINE
+}
+
+/// Fills one channel.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller. `x` is where plane 0 of the channel lies or would lie; the planes of the
+/// image that `panel` needs are readable. `to` has `panel.channel_step` writable floats.
+#[inline(always)]
+pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32) {
+    let Geometry { input, kernel, dilation, stride, padding: [before, _], .. } = panel.geometry;
+    let first = [panel.first[0] * stride[0], panel.first[1] * stride[1]];
+    let copies_y = match panel.tap_rows {
+        TapRows::Shared => 1,
+        TapRows::Copied => kernel[1],
+    };
+    for plane in 0..panel.planes {
+        // wrapping: what lies in the padding is beyond `input` then
+        let z = (first[0] + plane).wrapping_sub(before[0]);
+        for tap_x in 0..kernel[2] {
+            let columns = Columns::new(input[2], panel.width, stride[2], tap_x * dilation[2], before[2]);
+            for tap_y in 0..copies_y {
+                let start = (tap_x * copies_y + tap_y) * panel.copy_step + plane * panel.plane_step;
+                for row in 0..panel.rows {
+                    let y = (first[1] + row * stride[1] + tap_y * dilation[1]).wrapping_sub(before[1]);
+                    // SAFETY: rows are written in the order of memory, so that what one writes beyond its end is
+                    // overwritten by the next one, or lies in the slack of the copy. The row `z, y` is read within
+                    // the columns that exist.
+                    unsafe {
+                        let to = to.add(start + row * panel.width);
+                        if z < input[0] && y < input[1] {
+                            columns.fill_row::<V>(x.wrapping_add((z * input[1] + y) * input[2]), to);
+                        } else {
+                            zeros::<V>(panel.width, to);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a tap along x reads of an input row.
+struct Columns {
+    /// Columns of the panel that find input, others being zero.
+    filled: Range<usize>,
+    width: usize,
+    /// The input column of the first of them.
+    from: usize,
+    stride: usize,
+}
+
+impl Columns {
+    #[inline(always)]
+    fn new(input: usize, width: usize, stride: usize, tap: usize, before: usize) -> Self {
+        // column c reads input column c * stride + tap - before
+        let start = before.saturating_sub(tap).div_ceil(stride).min(width);
+        let end = (input + before).saturating_sub(tap).div_ceil(stride).clamp(start, width);
+        Self { filled: start..end, width, from: (start * stride + tap).wrapping_sub(before), stride }
+    }
+
+    /// # Safety
+    /// As [`fill`]: `row` is an input row, `to` has `width` floats and room for a vector behind each.
+    #[inline(always)]
+    unsafe fn fill_row<V: Vector>(&self, row: *const f32, to: *mut f32) {
+        // SAFETY: the filled columns find existing input columns; the caller's contract.
+        unsafe {
+            if self.filled.start > 0 {
+                zeros::<V>(self.filled.start, to);
+            }
+            let (row, start) = (row.wrapping_add(self.from), to.add(self.filled.start));
+            let mut left = self.filled.len();
+            let mut i = 0;
+            while left > 0 {
+                let value = if self.stride == 1 {
+                    V::load_first(row.add(i), left)
+                } else {
+                    V::load_strided(row.add(i * self.stride), self.stride, V::first(left))
+                };
+                value.store(start.add(i));
+                i += V::LANES;
+                left = left.saturating_sub(V::LANES);
+            }
+            if self.filled.end < self.width {
+                zeros::<V>(self.width - self.filled.end, to.add(self.filled.end));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The tier of `V` is enabled in the caller; `to` has `len` writable floats and room for a vector behind them.
+#[inline(always)]
+unsafe fn zeros<V: Vector>(len: usize, to: *mut f32) {
+    let mut i = 0;
+    while i < len {
+        // SAFETY: the caller's contract.
+        unsafe { V::zero().store(to.add(i)) }
+        i += V::LANES;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Random, tiers};
+    use std::vec;
+    use std::vec::Vec;
+
+    fn geometries(random: &mut Random) -> Vec<Geometry> {
+        let mut found = Vec::new();
+        while found.len() < 300 {
+            let axes = |random: &mut Random, low, high: [usize; 3]| high.map(|high| random.within(low, high));
+            let mut geometry = Geometry::valid(2, 1, axes(random, 1, [5, 8, 40]), [1; 3], [1; 3]);
+            geometry.kernel = axes(random, 1, [3, 3, 4]);
+            geometry.dilation = axes(random, 1, [2, 3, 3]);
+            if random.within(0, 1) == 1 {
+                geometry.stride = axes(random, 1, [2, 3, 3]);
+            }
+            if random.within(0, 1) == 1 {
+                geometry.padding = [axes(random, 0, [2, 3, 4]), axes(random, 0, [2, 3, 20])];
+            }
+            let fits = |axis| {
+                let [before, after] = geometry.padding;
+                geometry.reach(axis) < before[axis] + geometry.input[axis] + after[axis]
+            };
+            if (0..3).all(fits) {
+                found.push(geometry);
+            }
+        }
+        found
+    }
+
+    fn range(random: &mut Random, len: usize) -> Range<usize> {
+        let start = random.within(0, len - 1);
+        start..random.within(start + 1, len)
+    }
+
+    #[test]
+    fn every_tap_reads_what_the_definition_says() {
+        let mut random = Random::new(3);
+        for geometry in geometries(&mut random) {
+            let [depth, height, width] = geometry.output();
+            let whole = random.within(0, 2) == 0;
+            let planes = if whole { 0..depth } else { range(&mut random, depth) };
+            let rows = if whole { 0..height } else { range(&mut random, height) };
+            let x = random.floats(2 * geometry.input_len());
+            let needed = geometry.input_planes(&planes);
+            let x = Rows::new(&x, geometry.input_len());
+            let slab = x.part(0..2, needed.start * geometry.plane()..needed.end * geometry.plane());
+            let value = |channel: usize, at: [usize; 3]| {
+                let inside = (0..3).all(|axis| at[axis] < geometry.input[axis]);
+                let [z, y, column] = at;
+                if inside {
+                    x.row(channel)[(z * geometry.input[1] + y) * geometry.input[2] + column]
+                } else {
+                    0.0
+                }
+            };
+            for tap_rows in [TapRows::Shared, TapRows::Copied] {
+                if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
+                    continue;
+                }
+                let panel = Panel::new(&geometry, planes.clone(), rows.clone(), tap_rows);
+                let (count, length) = panel.runs();
+                assert_eq!(count * length, planes.len() * rows.len() * width);
+                for kernels in tiers() {
+                    for channel in 0..2 {
+                        let mut filled = vec![f32::NAN; panel.channel_step()];
+                        panel.fill(&kernels, slab, needed.start, channel..channel + 1, &mut filled);
+                        for tap in 0..geometry.taps() {
+                            let [_, ky, kx] = geometry.kernel;
+                            let k = [tap / kx / ky, tap / kx % ky, tap % kx];
+                            for position in 0..count * length {
+                                let (run, offset) = (position / length, position % length);
+                                assert!(
+                                    panel.tap(k) + run * panel.run_step() + offset + SLACK <= filled.len()
+                                );
+                                let found = filled[panel.tap(k) + run * panel.run_step() + offset];
+                                let row = position / width;
+                                let p = [
+                                    planes.start + row / rows.len(),
+                                    rows.start + row % rows.len(),
+                                    position % width,
+                                ];
+                                let at = core::array::from_fn(|axis| {
+                                    (p[axis] * geometry.stride[axis] + k[axis] * geometry.dilation[axis])
+                                        .wrapping_sub(geometry.padding[0][axis])
+                                });
+                                assert_eq!(found, value(channel, at), "{panel:?} {k:?} {p:?}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_planes_are_one_run_where_their_rows_are_copied() {
+        let geometry = Geometry::valid(1, 1, [8, 8, 8], [3; 3], [1; 3]);
+        let runs = |tap_rows| Panel::new(&geometry, 1..5, 0..6, tap_rows).runs();
+        assert_eq!(runs(TapRows::Copied), (1, 4 * 36));
+        assert_eq!(runs(TapRows::Shared), (4, 36));
+    }
+
+    #[test]
+    fn channels_and_copies_spread_over_the_sets_of_a_cache() {
+        let geometry = Geometry::valid(1, 1, [34, 34, 34], [3; 3], [1; 3]);
+        let panel = Panel::new(&geometry, 0..32, 0..32, TapRows::Shared);
+        for step in [panel.channel_step, panel.copy_step, panel.plane_step] {
+            assert_eq!(step / LINE % 2, 1);
+            assert_eq!(step % LINE, 0);
+        }
+    }
+}
