@@ -103,15 +103,15 @@ fn backward_data(kernels: &Kernels, problem: &Problem, accumulate: bool, dx: &mu
 
 fn backward_weights(kernels: &Kernels, problem: &Problem, accumulate: bool, dw: &mut [f32]) {
     let geometry = &problem.geometry;
-    let padded = padded(kernels, geometry, &problem.dy);
     kernels.conv_backward_weights(
         geometry,
         Rows::new(&problem.x, geometry.input_len()),
-        Rows::new(&padded, kernels.padded_gradient_len(geometry)),
+        Rows::new(&problem.dy, geometry.output_len()),
         0..geometry.c_out,
         0..geometry.c_in,
         0..geometry.output()[0],
         accumulate,
+        &mut vec![f32::NAN; kernels.backward_weights_scratch(geometry)],
         dw,
     );
 }
@@ -348,6 +348,8 @@ fn tasks_give_the_bits_of_the_whole() {
 
             let mut whole = vec![0.0; problem.weights.len()];
             backward_weights(&kernels, &problem, false, &mut whole);
+            let mut scratch = vec![f32::NAN; kernels.backward_weights_scratch(geometry)];
+            let dy = Rows::new(&problem.dy, geometry.output_len());
             let taps = geometry.taps();
             let mut parts = vec![f32::NAN; whole.len()];
             for out_channels in split(&mut random, geometry.c_out, 1) {
@@ -356,11 +358,12 @@ fn tasks_give_the_bits_of_the_whole() {
                     kernels.conv_backward_weights(
                         geometry,
                         x,
-                        padded,
+                        dy,
                         out_channels.clone(),
                         in_channels.clone(),
                         0..geometry.output()[0],
                         false,
+                        &mut scratch,
                         &mut dw,
                     );
                     for (o, dw) in out_channels.clone().zip(dw.chunks(in_channels.len() * taps)) {
@@ -375,7 +378,8 @@ fn tasks_give_the_bits_of_the_whole() {
             let mut parts = vec![f32::NAN; whole.len()];
             for (i, planes) in split(&mut random, geometry.output()[0], 1).into_iter().enumerate() {
                 let (c_out, c_in) = (0..geometry.c_out, 0..geometry.c_in);
-                kernels.conv_backward_weights(geometry, x, padded, c_out, c_in, planes, i > 0, &mut parts);
+                let (scratch, parts) = (&mut scratch, &mut parts);
+                kernels.conv_backward_weights(geometry, x, dy, c_out, c_in, planes, i > 0, scratch, parts);
             }
             let (expected, magnitude) = problem.backward_weights();
             assert_close(&parts, &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
@@ -429,7 +433,10 @@ fn nothing_beyond_the_views_is_touched() {
             let mut expected = vec![0.0; problem.weights.len()];
             backward_weights(&kernels, &problem, false, &mut expected);
             let mut dw = empty(expected.len());
-            kernels.conv_backward_weights(&geometry, x, padded, c_out, c_in, 0..depth, false, &mut dw);
+            let mut scratch = empty(kernels.backward_weights_scratch(&geometry));
+            let dy = Rows::new(&dy, geometry.output_len());
+            let (scratch, planes) = (&mut scratch, 0..depth);
+            kernels.conv_backward_weights(&geometry, x, dy, c_out, c_in, planes, false, scratch, &mut dw);
             assert_eq!(dw[..], expected, "{kernels:?} {geometry:?}");
         }
     }

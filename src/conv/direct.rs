@@ -173,18 +173,12 @@ impl Algorithm for Direct {
     }
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
-        /// Output maps of a task, at least: the micro-kernel reads the input once for so many.
-        const LEAST_MAPS: usize = 4;
-        /// Floats of each image that are worth a task of their own.
-        const LEAST_VOXELS: usize = 4096;
-        let (geometry, kernels) = (self.geometry, self.kernels);
-        let padded = self.pad_gradient(plan, dy);
-        let [depth, height, width] = geometry.output();
+        let (geometry, kernels) = (rows_as_planes(self.layer.problem.geometry()), self.kernels);
+        let scratch = kernels.backward_weights_scratch(&geometry);
+        let [depth, ..] = geometry.output();
         let taps = geometry.taps();
-        let out_parts = plan.splits().min(geometry.c_out.div_ceil(LEAST_MAPS));
-        let in_parts = plan.splits().div_ceil(out_parts).min(geometry.c_in);
-        let worthwhile = (depth * height * width).div_ceil(LEAST_VOXELS).min(depth);
-        let plane_parts = plan.splits().div_ceil(out_parts * in_parts).min(worthwhile);
+        let (in_parts, plane_parts, out_parts) = weight_grid(plan.splits(), &geometry);
+        let cost = self.cost(out_parts * in_parts * plane_parts);
         let mut gradients = Vec::new();
         for out_part in 0..out_parts {
             for in_part in 0..in_parts {
@@ -193,18 +187,20 @@ impl Algorithm for Direct {
                 let sum = plan.sum(rows.len() * inputs.len() * taps, plane_parts);
                 for plane_part in 0..plane_parts {
                     let planes = PlanBuilder::part(depth, 1, plane_parts, plane_part);
-                    let (x, padded) = (plan.whole(x), plan.whole(padded));
+                    let (x, dy) = (plan.whole(x), plan.whole(dy));
                     let (rows, inputs) = (rows.clone(), inputs.clone());
-                    plan.task(self.label("backward_weights"), self.cost(out_parts * in_parts * plane_parts))
+                    plan.task(self.label("backward_weights"), cost)
                         .read(x)
-                        .read(padded)
+                        .read(dy)
+                        .scratch(scratch)
                         .contribute(sum)
                         .deferred()
                         .run(move |views| {
-                            let [x, padded] = views.reads.take();
+                            let [x, dy] = views.reads.take();
                             let (rows, inputs, planes) = (rows.clone(), inputs.clone(), planes.clone());
+                            let (scratch, sum) = (views.scratch, views.sum);
                             kernels.conv_backward_weights(
-                                &geometry, x, padded, rows, inputs, planes, false, views.sum,
+                                &geometry, x, dy, rows, inputs, planes, false, scratch, sum,
                             );
                         });
                 }
@@ -212,6 +208,40 @@ impl Algorithm for Direct {
             }
         }
         gradients
+    }
+}
+
+/// How many parts of the input maps, of the planes and of the output maps make about `splits` tasks of backward-weights.
+///
+/// Parts of the input maps come first, since nothing is done twice for them; then planes, whose partial sums are added
+/// up; parts of the output maps would prepare the same input.
+fn weight_grid(splits: usize, geometry: &Geometry) -> (usize, usize, usize) {
+    /// Input maps that are worth another pass over the output's gradient.
+    const INPUTS: usize = 4;
+    /// Voxels of an output map whose products take some fifty times as long as adding their sums to others.
+    const VOXELS: usize = 800;
+    /// Output maps that are worth preparing the input for.
+    const OUTPUTS: usize = 16;
+    let in_parts = (geometry.c_in / INPUTS).clamp(1, splits);
+    let depth = geometry.output()[0];
+    let plane_parts = splits.div_ceil(in_parts).min(geometry.output_len() / VOXELS).clamp(1, depth);
+    let out_parts = splits.div_ceil(in_parts * plane_parts).min(geometry.c_out / OUTPUTS).max(1);
+    (in_parts, plane_parts, out_parts)
+}
+
+/// A 2D image as a stack of planes of one row each: tasks can then split it by rows.
+fn rows_as_planes(geometry: Geometry) -> Geometry {
+    let ([1, height, width], [1, ky, kx]) = (geometry.input, geometry.kernel) else { return geometry };
+    if geometry.padding.iter().any(|side| side[0] > 0) {
+        return geometry;
+    }
+    Geometry {
+        input: [height, 1, width],
+        kernel: [ky, 1, kx],
+        dilation: [geometry.dilation[1], 1, geometry.dilation[2]],
+        stride: [geometry.stride[1], 1, geometry.stride[2]],
+        padding: geometry.padding.map(|[_, y, x]| [y, 0, x]),
+        ..geometry
     }
 }
 

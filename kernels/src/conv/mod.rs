@@ -15,6 +15,7 @@
 
 pub(crate) mod backward_data;
 pub(crate) mod backward_weights;
+pub(crate) mod columns;
 pub(crate) mod family;
 pub(crate) mod forward;
 pub(crate) mod geometry;
@@ -22,6 +23,7 @@ pub(crate) mod gradient;
 pub(crate) mod lines;
 pub(crate) mod pack;
 pub(crate) mod panel;
+pub(crate) mod product;
 pub(crate) mod reduction;
 pub(crate) mod sweep;
 pub(crate) mod tile;
