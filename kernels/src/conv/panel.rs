@@ -100,6 +100,15 @@ impl Panel {
         self.channel_step
     }
 
+    /// At least the [`Panel::channel_step`] of every panel of at most so many output planes and rows.
+    pub fn bound(geometry: &Geometry, planes: usize, rows: usize, tap_rows: TapRows) -> usize {
+        let Self { planes, rows, width, copy_step, channel_step, .. } =
+            Self::new(geometry, 0..planes, 0..rows, tap_rows);
+        let copies = channel_step / copy_step;
+        // panels of a part of the rows are never merged, so that their planes may take more
+        odd_lines(copies * odd_lines(planes * odd_lines(rows * width) + SLACK))
+    }
+
     /// Runs of output positions `(count, length)`: within one, positions are neighbours both in the panel and in the
     /// output. Either each plane is a run or the whole panel is one.
     pub fn runs(&self) -> (usize, usize) {
@@ -160,7 +169,7 @@ impl Panel {
 }
 
 /// At least `floats`, in an odd number of cache lines.
-fn odd_lines(floats: usize) -> usize {
+pub(crate) fn odd_lines(floats: usize) -> usize {
     (floats.div_ceil(LINE) | 1) * LINE
 }
 
