@@ -50,9 +50,19 @@ pub struct BackwardData {
 impl BackwardData {
     /// Decides how the pass is divided.
     pub fn new(kernels: Kernels, geometry: Geometry) -> Self {
+        let apart_along_x = Self::divided(kernels, geometry, false);
+        let voxels = geometry.output_len();
+        if voxels * geometry.c_out > PANEL_FLOATS || voxels * geometry.taps() > SLAB_FLOATS {
+            return apart_along_x;
+        }
+        let all_apart = Self::divided(kernels, geometry, true);
+        let cost = |pass: &Self| pass.cost(0..geometry.input[0] * geometry.input[1], geometry.c_in);
+        if cost(&all_apart) < cost(&apart_along_x) { all_apart } else { apart_along_x }
+    }
+
+    fn divided(kernels: Kernels, geometry: Geometry, scattered: bool) -> Self {
         let [_, _, width] = geometry.output();
         let [depth, height, columns] = geometry.input;
-        let scattered = is_scattered(&geometry, kernels.lanes());
         let plain = geometry.kernel[2] == 1 && geometry.padding[0][2] == 0 && width == columns;
         let in_place = !scattered && plain && geometry.stride[1..] == [1, 1];
         let mut pass = Self { kernels, geometry, scattered, in_place, planes: depth, rows: height, group: 1 };
@@ -93,6 +103,39 @@ impl BackwardData {
         }
         let height = self.geometry.input[1];
         self.geometry.output_planes(&(rows.start / height..rows.end.div_ceil(height)))
+    }
+
+    /// The modelled time of a call for some input rows and a number of input channels, in vector operations.
+    pub fn cost(&self, rows: Range<usize>, in_channels: usize) -> f32 {
+        /// Operations for each vector that is copied and for each row, and for each vector of products.
+        const COPY: usize = 3;
+        const COPY_ROW: usize = 3;
+        const COMBINE: usize = 5;
+        let Self { kernels, geometry, .. } = self;
+        let lanes = kernels.lanes();
+        let [_, height, columns] = geometry.input;
+        let [out_depth, out_height, width] = geometry.output();
+        let (mut vectors, mut terms, mut copied) = (0, 0, 0);
+        for (planes, part) in panels(height, rows, self.planes, self.rows) {
+            let taps_z: usize = planes.clone().map(|plane| geometry.taps_of(0, plane).count()).sum();
+            if self.scattered {
+                let taps_y: usize = part.map(|row| geometry.taps_of(1, row).count()).sum();
+                vectors += geometry.output_len().div_ceil(lanes);
+                terms += taps_z * taps_y;
+                copied += out_depth * out_height;
+            } else {
+                terms += if self.in_place { 0 } else { planes.len() * part.len() };
+                copied += geometry.readers(0, &planes).len() * geometry.readers(1, &part).len();
+                for segment in segments(geometry, part) {
+                    let taps_y = geometry.taps_of(1, segment.first).count();
+                    vectors += taps_z * taps_y * (segment.count * width).div_ceil(lanes);
+                }
+            }
+        }
+        let multiply_adds = cost_of_rows(kernels.micro().convolve, in_channels * self.apart());
+        let copying = geometry.c_out * copied * (COPY_ROW + COPY * width.div_ceil(lanes));
+        let combining = in_channels * terms * geometry.kernel[2] * columns.div_ceil(lanes) * COMBINE;
+        (geometry.c_out * vectors) as f32 * multiply_adds + (copying + combining) as f32
     }
 
     /// Whether the work may be split by rows; if not, a call with a part of the rows costs as much as one with all.
@@ -435,26 +478,4 @@ fn segments(geometry: &Geometry, rows: Range<usize>) -> impl Iterator<Item = Seg
             Some(Segment { first, count: (next - first) / stride })
         })
     })
-}
-
-/// Whether the products of all taps are to be kept apart: where that takes fewer vector operations.
-fn is_scattered(geometry: &Geometry, lanes: usize) -> bool {
-    /// Operations for each vector of products that is combined.
-    const COMBINE: usize = 4;
-    let [depth, height, columns] = geometry.input;
-    let [_, _, width] = geometry.output();
-    let kx = geometry.kernel[2];
-    let voxels = geometry.output_len();
-    if voxels * geometry.c_out > PANEL_FLOATS || voxels * geometry.taps() > SLAB_FLOATS {
-        return false;
-    }
-    let taps_z: usize = (0..depth).map(|z| geometry.taps_of(0, z).count()).sum();
-    let vectors_y: usize = segments(geometry, 0..height)
-        .map(|segment| geometry.taps_of(1, segment.first).count() * (segment.count * width).div_ceil(lanes))
-        .sum();
-    let taps_y: usize = (0..height).map(|y| geometry.taps_of(1, y).count()).sum();
-    let row = kx * columns.div_ceil(lanes) * COMBINE;
-    let along_x = taps_z * vectors_y * kx * geometry.c_out + depth * height * row;
-    let all = geometry.taps() * geometry.c_out * voxels.div_ceil(lanes) + taps_z * taps_y * row;
-    all < along_x
 }

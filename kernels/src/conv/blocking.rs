@@ -22,24 +22,26 @@ pub(crate) struct Blocking {
 impl Blocking {
     /// The blocking of least modelled time. It depends on the layer alone, so that all tasks sum in the same order.
     pub fn new(geometry: &Geometry, lanes: usize) -> Self {
+        let [depth, height, _] = geometry.output();
+        let (c_in, c_out) = (geometry.c_in, geometry.c_out);
         let mut best: Option<(f32, Self)> = None;
         for tap_rows in [TapRows::Shared, TapRows::Copied] {
             if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
                 continue;
             }
             let mut previous = 0;
-            for blocks in 1..=geometry.c_in {
-                let channels = geometry.c_in.div_ceil(blocks);
+            for blocks in 1..=c_in {
+                let channels = c_in.div_ceil(blocks);
                 if channels == previous {
                     continue;
                 }
                 previous = channels;
                 let Some(blocking) = Self::largest(geometry, channels, tap_rows) else { continue };
-                let cost = blocking.cost(geometry, lanes);
+                let cost = blocking.cost(geometry, lanes, 0..depth * height, c_out, c_out as f32);
                 if best.is_none_or(|(least, _)| cost < least) {
                     best = Some((cost, blocking));
                 }
-                if blocking.planes == geometry.output()[0] {
+                if blocking.planes == depth {
                     break;
                 }
             }
@@ -72,28 +74,37 @@ impl Blocking {
         self.channels * Panel::bound(geometry, self.planes, self.rows, self.tap_rows)
     }
 
-    /// Vector operations of the whole pass: multiply-adds; copies into panels, once for all output channels; and
-    /// loads and stores of sums between two blocks of input channels.
-    fn cost(&self, geometry: &Geometry, lanes: usize) -> f32 {
+    /// Vector operations for some output rows and channels: multiply-adds, `multiply_adds` of them for each vector of
+    /// positions and each term of the sums; copies into panels; and loads and stores of sums between two blocks of
+    /// input channels.
+    pub fn cost(
+        &self,
+        geometry: &Geometry,
+        lanes: usize,
+        rows: Range<usize>,
+        out_channels: usize,
+        multiply_adds: f32,
+    ) -> f32 {
         /// Operations for each vector that is copied and for each row, and for each sum that is interrupted.
         const COPY: usize = 3;
         const COPY_ROW: usize = 3;
         const RESUME: usize = 4;
-        let [depth, height, width] = geometry.output();
+        let [_, height, width] = geometry.output();
         let [_, ky, kx] = geometry.kernel;
-        let panel = self.panel(geometry, 0..self.planes, 0..self.rows);
-        let panels = depth.div_ceil(self.planes) * height.div_ceil(self.rows);
-        let (runs, length) = panel.runs();
-        let vectors = panels * runs * length.div_ceil(lanes);
         let (copies, reach_y) = match self.tap_rows {
             TapRows::Shared => (kx, geometry.reach(1)),
             TapRows::Copied => (kx * ky, 0),
         };
-        let planes = (self.planes - 1) * geometry.stride[0] + 1 + geometry.reach(0);
-        let rows_copied = panels * copies * planes * (self.rows + reach_y);
+        let (mut vectors, mut rows_copied) = (0, 0);
+        for (planes, rows) in panels(height, rows, self.planes, self.rows) {
+            let copied_planes = (planes.len() - 1) * geometry.stride[0] + 1 + geometry.reach(0);
+            rows_copied += copies * copied_planes * (rows.len() + reach_y);
+            let (runs, length) = self.panel(geometry, planes, rows).runs();
+            vectors += runs * length.div_ceil(lanes);
+        }
         let copying = geometry.c_in * rows_copied * (COPY_ROW + COPY * width.div_ceil(lanes));
-        let resumed = (geometry.c_in.div_ceil(self.channels) - 1) * geometry.c_out * vectors * RESUME;
-        (geometry.c_in * geometry.c_out * geometry.taps() * vectors + copying + resumed) as f32
+        let resumed = (geometry.c_in.div_ceil(self.channels) - 1) * out_channels * vectors * RESUME;
+        (geometry.c_in * geometry.taps() * vectors) as f32 * multiply_adds + (copying + resumed) as f32
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::blocking::{Blocking, panels};
-use super::family::{MAX_ROWS, MAX_VECTORS, best_rows};
+use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
 use super::sweep::{Runs, sweep};
 use super::table;
 use super::tile::{NO_BIAS, Tap, Tile, TileVector};
@@ -47,6 +47,12 @@ impl Forward {
     pub fn reads(&self, rows: &Range<usize>) -> Range<usize> {
         let height = self.geometry.output()[1];
         self.geometry.input_planes(&(rows.start / height..rows.end.div_ceil(height)))
+    }
+
+    /// The modelled time of a call for some output rows and a number of output channels, in vector operations.
+    pub fn cost(&self, rows: Range<usize>, out_channels: usize) -> f32 {
+        let multiply_adds = cost_of_rows(self.kernels.micro().convolve, out_channels);
+        self.blocking.cost(&self.geometry, self.kernels.lanes(), rows, out_channels, multiply_adds)
     }
 
     /// Floats of scratch memory that [`Forward::run`] needs.
