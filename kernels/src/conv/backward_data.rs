@@ -12,7 +12,7 @@
 //! voxels of `dy` (*scattered*), which leaves of the convolution a product of matrices.
 
 use super::Geometry;
-use super::blocking::{equal, largest, panels};
+use super::blocking::{Largest, Part, equal, largest};
 use super::combine::{Combine, Term};
 use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
 use super::panel::{Panel, TapRows, odd_lines};
@@ -40,9 +40,8 @@ pub struct BackwardData {
     scattered: bool,
     /// Whether the products are the gradient: there is nothing to combine.
     in_place: bool,
-    /// Input planes, and rows of each, that are computed at a time.
-    planes: usize,
-    rows: usize,
+    /// Input planes and rows that are computed at a time.
+    largest: Largest,
     /// Input channels of a slab.
     group: usize,
 }
@@ -63,18 +62,20 @@ impl BackwardData {
     fn divided(kernels: Kernels, geometry: Geometry, scattered: bool) -> Self {
         let [_, _, width] = geometry.output();
         let [depth, height, columns] = geometry.input;
+        let all = Largest { planes: depth, distance: 1, rows: height };
         let plain = geometry.kernel[2] == 1 && geometry.padding[0][2] == 0 && width == columns;
         let in_place = !scattered && plain && geometry.stride[1..] == [1, 1];
-        let mut pass = Self { kernels, geometry, scattered, in_place, planes: depth, rows: height, group: 1 };
+        let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, group: 1 };
         if !scattered {
             let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
             let least = LEAST_POSITIONS.div_ceil(width).min(height);
             let slab = if in_place { height } else { (SLAB_FLOATS / high / width).clamp(least, height) };
             let fits = |planes, rows| pass.panel_bound(planes, rows) <= PANEL_FLOATS;
             let rows = largest(slab, |rows| fits(1, rows)).max(least);
-            let planes = if rows == height { largest(depth, |planes| fits(planes, height)) } else { 1 };
-            pass.planes = equal(depth, planes);
-            pass.rows = equal(height, rows);
+            let distance = Panel::distance(&geometry);
+            let most = if rows == height { depth.div_ceil(distance) } else { 1 };
+            let planes = largest(most, |planes| fits(planes, height)).max(1);
+            pass.largest = Largest { planes, distance, rows: equal(height, rows) };
         }
         let family = kernels.micro().convolve;
         let cost = |group: usize| {
@@ -116,17 +117,17 @@ impl BackwardData {
         let [_, height, columns] = geometry.input;
         let [out_depth, out_height, width] = geometry.output();
         let (mut vectors, mut terms, mut copied) = (0, 0, 0);
-        for (planes, part) in panels(height, rows, self.planes, self.rows) {
-            let taps_z: usize = planes.clone().map(|plane| geometry.taps_of(0, plane).count()).sum();
+        for part in self.largest.parts(height, rows) {
+            let taps_z: usize = part.planes().map(|plane| geometry.taps_of(0, plane).count()).sum();
             if self.scattered {
-                let taps_y: usize = part.map(|row| geometry.taps_of(1, row).count()).sum();
+                let taps_y: usize = part.rows.map(|row| geometry.taps_of(1, row).count()).sum();
                 vectors += geometry.output_len().div_ceil(lanes);
                 terms += taps_z * taps_y;
                 copied += out_depth * out_height;
             } else {
-                terms += if self.in_place { 0 } else { planes.len() * part.len() };
-                copied += geometry.readers(0, &planes).len() * geometry.readers(1, &part).len();
-                for segment in segments(geometry, part) {
+                terms += if self.in_place { 0 } else { part.planes * part.rows.len() };
+                copied += self.readers(&part).1 * geometry.readers(1, &part.rows).len();
+                for segment in segments(geometry, part.rows) {
                     let taps_y = geometry.taps_of(1, segment.first).count();
                     vectors += taps_z * taps_y * (segment.count * width).div_ceil(lanes);
                 }
@@ -183,22 +184,26 @@ impl BackwardData {
         let (panel, scratch) = scratch.split_at_mut(self.panel_len());
         let (slab, scratch) = scratch.split_at_mut(self.slab_len());
         let (table, terms) = scratch.split_at_mut(self.table_len());
-        let mut memory = Memory { slab, table, terms };
-        let (most_planes, most_rows) =
-            if self.scattered { (depth, height) } else { (self.planes, self.rows) };
-        for (planes, part) in panels(height, rows.clone(), most_planes, most_rows) {
-            let source = Source::new(self, dy, dy_planes.start, &planes, &part, panel);
+        for part in self.largest.parts(height, rows.clone()) {
+            let source = Source::new(self, dy, dy_planes.start, &part, panel);
+            let all_terms = if self.scattered { self.all_terms(&part, terms) } else { &[] };
             for first in (0..channels).step_by(self.group) {
                 let group = first..(first + self.group).min(channels);
-                let weights = weights
-                    .part(0..geometry.c_out, group.start * geometry.taps()..group.end * geometry.taps());
+                let taps = group.start * geometry.taps()..group.end * geometry.taps();
+                let weights = weights.part(0..geometry.c_out, taps);
                 if self.scattered {
-                    self.products(&source, weights, &mut memory);
+                    self.products(&source, weights, slab, table);
                 }
-                for plane in planes.clone() {
-                    let start = (plane * height + part.start - rows.start) * columns;
-                    let dx = dx.part(group.clone(), start..start + part.len() * columns);
-                    self.plane(&source, weights, accumulate, plane, part.clone(), dx, &mut memory);
+                let mut next = 0;
+                for plane in part.planes() {
+                    let start = (plane * height + part.rows.start - rows.start) * columns;
+                    let dx = dx.part(group.clone(), start..start + part.rows.len() * columns);
+                    if self.scattered {
+                        let terms = &all_terms[next..];
+                        next += self.scattered_plane(terms, accumulate, plane, &part.rows, dx, slab.as_ptr());
+                    } else {
+                        self.plane(&source, weights, accumulate, plane, &part.rows, dx, slab, table);
+                    }
                 }
             }
         }
@@ -212,7 +217,7 @@ impl BackwardData {
     /// Distance between rows of the slab.
     fn slab_step(&self) -> usize {
         let width = self.geometry.output()[2];
-        odd_lines(if self.scattered { self.geometry.output_len() } else { self.rows * width })
+        odd_lines(if self.scattered { self.geometry.output_len() } else { self.largest.rows * width })
     }
 
     fn slab_len(&self) -> usize {
@@ -220,32 +225,51 @@ impl BackwardData {
     }
 
     fn table_len(&self) -> usize {
-        table::floats::<Tap>(self.geometry.taps() / self.apart())
+        let taps = table::floats::<Tap>(self.geometry.taps() / self.apart());
+        if self.scattered { taps } else { taps.max(table::floats::<Term>(self.apart())) }
     }
 
     fn terms_len(&self) -> usize {
-        table::floats::<Term>(self.apart())
+        let [depth, height, _] = self.geometry.output();
+        if self.scattered { table::floats::<Term>(self.apart() * depth * height) } else { 0 }
     }
 
     /// The gradient of the output as the input of panels.
     fn image(&self) -> Geometry {
-        Geometry::valid(self.geometry.c_out, 1, self.geometry.output(), [1; 3], [1; 3])
+        let distance = if self.scattered { 1 } else { Panel::distance(&self.geometry) };
+        Geometry::valid(self.geometry.c_out, 1, self.geometry.output(), [1; 3], [distance, 1, 1])
+    }
+
+    /// The output planes that a part of the input meets: the first one, and how many at the part's distance.
+    fn readers(&self, part: &Part) -> (usize, usize) {
+        let planes = part.first_plane..part.first_plane + (part.planes - 1) * part.distance + 1;
+        let found = self.geometry.readers(0, &planes);
+        if self.geometry.stride[0] > 1 {
+            return (found.start, found.len());
+        }
+        // those of the same phase
+        let phase = (part.first_plane + self.geometry.padding[0][0]) % part.distance;
+        let first = found.start + (phase + part.distance - found.start % part.distance) % part.distance;
+        (first, found.end.saturating_sub(first).div_ceil(part.distance))
     }
 
     /// Floats of a panel for so many input planes and rows, at most.
     fn panel_bound(&self, planes: usize, rows: usize) -> usize {
         let geometry = &self.geometry;
         let output = geometry.output();
-        let most = |axis: usize, count: usize| {
-            ((count + geometry.reach(axis)).div_ceil(geometry.stride[axis]) + 1).min(output[axis])
+        let distance = self.image().dilation[0];
+        let most_planes = (planes + geometry.reach(0) / distance).div_ceil(geometry.stride[0]) + 1;
+        let most_rows = (rows + geometry.reach(1)).div_ceil(geometry.stride[1]) + 1;
+        let (planes, rows) = if self.scattered {
+            (output[0].div_ceil(distance), output[1])
+        } else {
+            (most_planes.min(output[0].div_ceil(distance)), most_rows.min(output[1]))
         };
-        let (planes, rows) =
-            if self.scattered { (output[0], output[1]) } else { (most(0, planes), most(1, rows)) };
         geometry.c_out * Panel::bound(&self.image(), planes, rows, TapRows::Shared)
     }
 
     fn panel_len(&self) -> usize {
-        self.panel_bound(self.planes, self.rows)
+        self.panel_bound(self.largest.planes, self.largest.rows)
     }
 
     /// Computes rows `slab_rows` of a target for a group: `target_step` apart, at the positions of `runs`.
@@ -291,17 +315,90 @@ impl BackwardData {
     }
 
     /// Scattered: the products of a group with all taps, at all voxels of the gradient.
-    fn products(&self, source: &Source<'_>, weights: Rows<'_>, memory: &mut Memory<'_>) {
-        let taps = table::write(memory.table, core::iter::once(Tap { source: 0, weight: 0 }));
+    fn products(&self, source: &Source<'_>, weights: Rows<'_>, slab: &mut [f32], table: &mut [f32]) {
+        let taps = table::write(table, core::iter::once(Tap { source: 0, weight: 0 }));
         let runs = Runs { count: 1, length: self.geometry.output_len(), source_step: 0, target_step: 0 };
-        let target = (memory.slab.as_mut_ptr(), self.slab_step());
+        let target = (slab.as_mut_ptr(), self.slab_step());
         // SAFETY: the panel is the whole gradient; the slab has a row of as many floats for each channel and tap.
         unsafe {
             self.sweep(source.floats.as_ptr(), source.channel_step, weights, taps, &runs, target, false)
         }
     }
 
-    /// Computes rows `part` of one plane of the gradient for a group.
+    /// Scattered: what each row of a part is the sum of, for the first row and all that follow.
+    fn all_terms<'a>(&self, part: &Part, memory: &'a mut [f32]) -> &'a [Term] {
+        let geometry = self.geometry;
+        let [_, ky, kx] = geometry.kernel;
+        let [_, height, width] = geometry.output();
+        let (dilation, slab_step) = (geometry.dilation[2], self.slab_step());
+        let terms = part.planes().flat_map(|plane| part.rows.clone().map(move |row| (plane, row))).flat_map(
+            |(plane, row)| {
+                geometry.taps_of(0, plane).flat_map(move |(z, from_z)| {
+                    geometry.taps_of(1, row).flat_map(move |(y, from_y)| {
+                        (0..kx).map(move |x| Term {
+                            source: (((z * ky + y) * kx + x) * slab_step + (from_z * height + from_y) * width)
+                                as u32,
+                            shift: (x * dilation) as u32,
+                        })
+                    })
+                })
+            },
+        );
+        table::write(memory, terms)
+    }
+
+    /// Scattered: combines the products of a group for some rows of one plane, and returns how many `terms` that took.
+    fn scattered_plane(
+        &self,
+        terms: &[Term],
+        accumulate: bool,
+        plane: usize,
+        rows: &Range<usize>,
+        mut dx: RowsMut<'_>,
+        slab: *const f32,
+    ) -> usize {
+        let geometry = &self.geometry;
+        let of_plane = geometry.taps_of(0, plane).count() * geometry.kernel[2];
+        let mut next = 0;
+        for row in rows.clone() {
+            let count = of_plane * geometry.taps_of(1, row).count();
+            let combine =
+                self.combine(&terms[next..next + count], slab, accumulate, row - rows.start, 1, &mut dx);
+            // SAFETY: `kernels` proves the tier. A term's row of products lies in the slab, which was filled for the
+            // group; the target is a row of each channel of `dx`.
+            unsafe { (self.kernels.table().combine)(&combine) }
+            next += count;
+        }
+        next
+    }
+
+    /// What adds terms of the slab to `count` rows of each channel of `dx`, from row `first` on.
+    fn combine<'a>(
+        &self,
+        terms: &'a [Term],
+        slab: *const f32,
+        accumulate: bool,
+        first: usize,
+        count: usize,
+        dx: &mut RowsMut<'_>,
+    ) -> Combine<'a> {
+        let Geometry { input: [_, _, columns], stride, padding: [before, _], .. } = self.geometry;
+        let width = self.geometry.output()[2];
+        Combine {
+            terms,
+            source: slab,
+            target: dx.as_mut_ptr().wrapping_add(first * columns),
+            counts: [dx.rows(), count],
+            source_steps: [self.apart() * self.slab_step(), width],
+            target_steps: [dx.stride(), columns * stride[1]],
+            columns: [width, columns],
+            stride: stride[2],
+            before: before[2],
+            accumulate,
+        }
+    }
+
+    /// Computes some rows of one plane of the gradient for a group.
     #[allow(clippy::too_many_arguments, reason = "three operands, where, how and memory")]
     fn plane(
         &self,
@@ -309,52 +406,18 @@ impl BackwardData {
         weights: Rows<'_>,
         accumulate: bool,
         plane: usize,
-        part: Range<usize>,
+        part: &Range<usize>,
         mut dx: RowsMut<'_>,
-        memory: &mut Memory<'_>,
+        slab: &mut [f32],
+        table: &mut [f32],
     ) {
         let geometry = &self.geometry;
         let columns = geometry.input[2];
-        let [_, out_height, width] = geometry.output();
+        let width = geometry.output()[2];
         let [_, ky, kx] = geometry.kernel;
         let dilation_x = geometry.dilation[2];
         let slab_step = self.slab_step();
-        let slab = memory.slab.as_mut_ptr();
-        let combine = Combine {
-            terms: &[],
-            source: slab,
-            target: dx.as_mut_ptr(),
-            counts: [dx.rows(), 1],
-            source_steps: [self.apart() * slab_step, width],
-            target_steps: [dx.stride(), columns * geometry.stride[1]],
-            columns: [width, columns],
-            stride: geometry.stride[2],
-            before: geometry.padding[0][2],
-            accumulate,
-        };
-        if self.scattered {
-            for row in part.clone() {
-                let terms = geometry.taps_of(0, plane).flat_map(|(z, from_z)| {
-                    geometry.taps_of(1, row).flat_map(move |(y, from_y)| {
-                        (0..kx).map(move |x| Term {
-                            source: (((z * ky + y) * kx + x) * slab_step
-                                + (from_z * out_height + from_y) * width)
-                                as u32,
-                            shift: (x * dilation_x) as u32,
-                        })
-                    })
-                });
-                let combine = Combine {
-                    terms: table::write(memory.terms, terms),
-                    target: dx.as_mut_ptr().wrapping_add((row - part.start) * columns),
-                    ..combine
-                };
-                // SAFETY: `kernels` proves the tier. A term's row of `width` products lies in the slab, which was
-                // filled for the group; the target is row `row` of each channel of `dx`.
-                unsafe { (self.kernels.table().combine)(&combine) }
-            }
-            return;
-        }
+        let slab = slab.as_mut_ptr();
         let mut slab_row = 0;
         for segment in segments(geometry, part.clone()) {
             let taps = geometry.taps_of(0, plane).flat_map(|(z, from_z)| {
@@ -363,7 +426,7 @@ impl BackwardData {
                     weight: ((z * ky + y) * kx) as u32,
                 })
             });
-            let taps = table::write(memory.table, taps);
+            let taps = table::write(table, taps);
             let to = dx.as_mut_ptr().wrapping_add((segment.first - part.start) * columns);
             let runs = Runs { count: 1, length: segment.count * width, source_step: 0, target_step: 0 };
             let target = if self.in_place {
@@ -383,12 +446,9 @@ impl BackwardData {
                     source: (x * slab_step + slab_row * width) as u32,
                     shift: (x * dilation_x) as u32,
                 });
-                let combine = Combine {
-                    terms: table::write(memory.terms, terms),
-                    target: to,
-                    counts: [dx.rows(), segment.count],
-                    ..combine
-                };
+                let terms = table::write(table, terms);
+                let first = segment.first - part.start;
+                let combine = self.combine(terms, slab, accumulate, first, segment.count, &mut dx);
                 // SAFETY: `kernels` proves the tier. The rows of the segment lie in the slab, just computed; the
                 // target are its rows in each channel of `dx`.
                 unsafe { (self.kernels.table().combine)(&combine) }
@@ -398,18 +458,13 @@ impl BackwardData {
     }
 }
 
-/// The scratch memory of a call, the panel left out.
-struct Memory<'a> {
-    slab: &'a mut [f32],
-    table: &'a mut [f32],
-    terms: &'a mut [f32],
-}
-
 /// The part of the gradient of the output that some rows of the input meet, in a panel.
 struct Source<'a> {
     floats: &'a [f32],
     /// The first plane and row.
     first: [usize; 2],
+    /// Distance between its planes.
+    distance: usize,
     plane_step: usize,
     channel_step: usize,
 }
@@ -419,31 +474,31 @@ impl<'a> Source<'a> {
         pass: &BackwardData,
         dy: Rows<'_>,
         first_plane: usize,
-        planes: &Range<usize>,
-        rows: &Range<usize>,
+        part: &Part,
         memory: &'a mut [f32],
     ) -> Self {
         let image = pass.image();
         let [depth, height, _] = image.input;
-        let (planes, rows) = if pass.scattered {
-            (0..depth, 0..height)
+        let ((first_z, planes), rows) = if pass.scattered {
+            ((0, depth), 0..height)
         } else {
-            (pass.geometry.readers(0, planes), pass.geometry.readers(1, rows))
+            (pass.readers(part), pass.geometry.readers(1, &part.rows))
         };
-        if planes.is_empty() || rows.is_empty() {
+        let distance = part.distance;
+        if planes == 0 || rows.is_empty() {
             // no tap reads anything
-            return Self { floats: &[], first: [0; 2], plane_step: 0, channel_step: 0 };
+            return Self { floats: &[], first: [0; 2], distance, plane_step: 0, channel_step: 0 };
         }
-        let first = [planes.start, rows.start];
-        let panel = Panel::new(&image, planes, rows, TapRows::Shared);
+        let first = [first_z, rows.start];
+        let panel = Panel::of_phase(&image, first_z, planes, rows, TapRows::Shared);
         let floats = &mut memory[..image.c_in * panel.channel_step()];
         panel.fill(&pass.kernels, dy, first_plane, 0..image.c_in, floats);
-        Self { floats, first, plane_step: panel.run_step(), channel_step: panel.channel_step() }
+        Self { floats, first, distance, plane_step: panel.run_step(), channel_step: panel.channel_step() }
     }
 
     /// Where a row of the gradient starts.
     fn position(&self, plane: usize, row: usize, width: usize) -> usize {
-        (plane - self.first[0]) * self.plane_step + (row - self.first[1]) * width
+        (plane - self.first[0]) / self.distance * self.plane_step + (row - self.first[1]) * width
     }
 }
 

@@ -12,10 +12,8 @@ const PANEL_FLOATS: usize = 96 * 1024;
 pub(crate) struct Blocking {
     /// Channels of the input that are summed from one panel.
     pub channels: usize,
-    /// Output planes of a panel.
-    pub planes: usize,
-    /// Output rows of a panel; all of them if it has several planes.
-    pub rows: usize,
+    /// Output planes and rows of a panel.
+    pub largest: Largest,
     pub tap_rows: TapRows,
 }
 
@@ -41,37 +39,38 @@ impl Blocking {
                 if best.is_none_or(|(least, _)| cost < least) {
                     best = Some((cost, blocking));
                 }
-                if blocking.planes == depth {
+                if blocking.largest.planes * blocking.largest.distance >= depth {
                     break;
                 }
             }
         }
         let tap_rows = if geometry.stride[1] > 1 { TapRows::Copied } else { TapRows::Shared };
-        best.map_or(Self { channels: 1, planes: 1, rows: 1, tap_rows }, |(_, blocking)| blocking)
+        let least = Largest { planes: 1, distance: 1, rows: 1 };
+        best.map_or(Self { channels: 1, largest: least, tap_rows }, |(_, blocking)| blocking)
     }
 
     /// The largest panels of so many channels.
     fn largest(geometry: &Geometry, channels: usize, tap_rows: TapRows) -> Option<Self> {
         let [depth, height, _] = geometry.output();
         let fits = |planes, rows| channels * Panel::bound(geometry, planes, rows, tap_rows) <= PANEL_FLOATS;
-        let planes = largest(depth, |planes| fits(planes, height));
+        let distance = Panel::distance(geometry);
+        let planes = largest(depth.div_ceil(distance), |planes| fits(planes, height));
         let rows = if planes > 0 { height } else { largest(height, |rows| fits(1, rows)) };
         (rows > 0).then(|| Self {
             channels,
-            planes: equal(depth, planes),
-            rows: equal(height, rows),
+            largest: Largest { planes: planes.max(1), distance, rows: equal(height, rows) },
             tap_rows,
         })
     }
 
-    /// The panel of the given output planes and rows.
-    pub fn panel(&self, geometry: &Geometry, planes: Range<usize>, rows: Range<usize>) -> Panel {
-        Panel::new(geometry, planes, rows, self.tap_rows)
+    /// The panel of a part of the output.
+    pub fn panel(&self, geometry: &Geometry, part: &Part) -> Panel {
+        Panel::of_phase(geometry, part.first_plane, part.planes, part.rows.clone(), self.tap_rows)
     }
 
     /// Floats of the largest panel, at least.
     pub fn panel_len(&self, geometry: &Geometry) -> usize {
-        self.channels * Panel::bound(geometry, self.planes, self.rows, self.tap_rows)
+        self.channels * Panel::bound(geometry, self.largest.planes, self.largest.rows, self.tap_rows)
     }
 
     /// Vector operations for some output rows and channels: multiply-adds, `multiply_adds` of them for each vector of
@@ -96,10 +95,11 @@ impl Blocking {
             TapRows::Copied => (kx * ky, 0),
         };
         let (mut vectors, mut rows_copied) = (0, 0);
-        for (planes, rows) in panels(height, rows, self.planes, self.rows) {
-            let copied_planes = (planes.len() - 1) * geometry.stride[0] + 1 + geometry.reach(0);
-            rows_copied += copies * copied_planes * (rows.len() + reach_y);
-            let (runs, length) = self.panel(geometry, planes, rows).runs();
+        for part in self.largest.parts(height, rows) {
+            let copied_planes =
+                (part.planes - 1) * geometry.stride[0] + 1 + geometry.reach(0) / part.distance;
+            rows_copied += copies * copied_planes * (part.rows.len() + reach_y);
+            let (runs, length) = self.panel(geometry, &part).runs();
             vectors += runs * length.div_ceil(lanes);
         }
         let copying = geometry.c_in * rows_copied * (COPY_ROW + COPY * width.div_ceil(lanes));
@@ -108,29 +108,66 @@ impl Blocking {
     }
 }
 
-/// Cuts the rows `rows` of an image, all its planes taken as one sequence of rows, into parts of at most `most_planes`
-/// whole planes or, of one plane, `most_rows` rows: planes, and rows of each.
-pub(crate) fn panels(
-    height: usize,
-    rows: Range<usize>,
-    most_planes: usize,
-    most_rows: usize,
-) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let mut next = rows.start;
-    core::iter::from_fn(move || {
-        if next >= rows.end {
-            return None;
-        }
-        let (plane, row, left) = (next / height, next % height, rows.end - next);
-        let planes = (left / height).min(most_planes);
-        if row == 0 && planes > 0 && most_rows == height {
-            next += planes * height;
-            return Some((plane..plane + planes, 0..height));
-        }
-        let count = left.min(height - row).min(most_rows);
-        next += count;
-        Some((plane..plane + 1, row..row + count))
-    })
+/// A part of an image: some rows of planes that lie some distance apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub first_plane: usize,
+    pub planes: usize,
+    pub distance: usize,
+    pub rows: Range<usize>,
+}
+
+impl Part {
+    /// Its planes.
+    pub fn planes(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.first_plane..).step_by(self.distance).take(self.planes)
+    }
+}
+
+/// The largest parts into which an image is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Largest {
+    /// Planes of a part.
+    pub planes: usize,
+    /// Distance between the planes of a part.
+    pub distance: usize,
+    /// Rows of a part; all of a plane if it has several planes.
+    pub rows: usize,
+}
+
+impl Largest {
+    /// Cuts the rows `rows` of an image, those of all its planes counted on.
+    pub fn parts(&self, height: usize, rows: Range<usize>) -> impl Iterator<Item = Part> + use<> {
+        let Self { planes: most_planes, distance, rows: most_rows } = *self;
+        let (mut next, mut phase, mut done) = (rows.start, 0, 0);
+        core::iter::from_fn(move || {
+            if next >= rows.end {
+                return None;
+            }
+            let (plane, row, left) = (next / height, next % height, rows.end - next);
+            let whole = left / height;
+            if row == 0 && whole > 0 && most_rows == height {
+                // the planes of one phase after the other, in nearly equal parts
+                let of_phase = (whole - phase).div_ceil(distance);
+                let parts = of_phase.div_ceil(most_planes);
+                let start = done * of_phase / parts;
+                let planes = (done + 1) * of_phase / parts - start;
+                let first_plane = plane + phase + start * distance;
+                done += 1;
+                if done == parts {
+                    (phase, done) = (phase + 1, 0);
+                }
+                if phase == distance.min(whole) {
+                    phase = 0;
+                    next += whole * height;
+                }
+                return Some(Part { first_plane, planes, distance, rows: 0..height });
+            }
+            let count = left.min(height - row).min(most_rows);
+            next += count;
+            Some(Part { first_plane: plane, planes: 1, distance, rows: row..row + count })
+        })
+    }
 }
 
 /// The largest number up to `most` that fits, where all below it do; 0 if none does.

@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::Geometry;
-use super::blocking::{Blocking, panels};
+use super::blocking::Blocking;
 use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
 use super::sweep::{Runs, sweep};
 use super::table;
@@ -103,15 +103,16 @@ impl Forward {
         let (panel_floats, memory) = scratch.split_at_mut(blocking.panel_len(geometry));
         let family = kernels.micro().convolve;
         let block = best_rows(family, geometry.c_out);
-        for (planes, panel_rows) in panels(height, rows.clone(), blocking.planes, blocking.rows) {
-            let panel = blocking.panel(geometry, planes.clone(), panel_rows.clone());
+        for part in blocking.largest.parts(height, rows.clone()) {
+            let panel = blocking.panel(geometry, &part);
             let table = table::write(
                 memory,
                 (0..taps).map(|tap| Tap { source: panel.tap(geometry.tap(tap)) as u32, weight: tap as u32 }),
             );
             let (count, length) = panel.runs();
-            let runs = Runs { count, length, source_step: panel.run_step(), target_step: length };
-            let start = (planes.start * height + panel_rows.start - rows.start) * width;
+            let target_step = part.distance * height * width;
+            let runs = Runs { count, length, source_step: panel.run_step(), target_step };
+            let start = (part.first_plane * height + part.rows.start - rows.start) * width;
             for first in (0..geometry.c_in).step_by(blocking.channels) {
                 let channels = first..(first + blocking.channels).min(geometry.c_in);
                 let floats = &mut panel_floats[..channels.len() * panel.channel_step()];
@@ -144,8 +145,9 @@ impl Forward {
                     unsafe { sweep(family, kernels.lanes(), rows, &runs, &mut tile) }
                     if let Some(transfer) = later.filter(|_| last) {
                         for row in channel..channel + rows {
-                            let part = &mut y.row_mut(row)[start..start + count * length];
-                            kernels.bias_transfer(transfer, 0.0, part);
+                            for run in y.row_mut(row)[start..].chunks_mut(target_step).take(count) {
+                                kernels.bias_transfer(transfer, 0.0, &mut run[..length]);
+                            }
                         }
                     }
                 }
