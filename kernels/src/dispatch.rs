@@ -117,14 +117,9 @@ macro_rules! kernel_table {
     // The micro-kernels of the direct convolution, for every register tile that fits the tier's registers.
     (@micro [$($features:tt)*] $vector:ty, $registers:tt) => {
         $($features)*
-        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile) {
+        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile<'_>) {
             // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, false>(tile) }
-        }
-        $($features)*
-        unsafe fn convolve_masked<const R: usize, const N: usize>(tile: &Tile) {
-            // SAFETY: as above.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, true>(tile) }
+            unsafe { crate::conv::tile::convolve::<$vector, R, N>(tile) }
         }
         $($features)*
         unsafe fn reduce<const R: usize, const N: usize>(run: &Reduction) {
@@ -138,7 +133,6 @@ macro_rules! kernel_table {
         }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
-            convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
             product: register_tiles!($registers, multiply),
         };
@@ -146,6 +140,7 @@ macro_rules! kernel_table {
 }
 
 kernel_table! {
+    combine = crate::conv::combine::combine: (work: &crate::conv::combine::Combine<'_>);
     fill_panel = crate::conv::panel::fill: (panel: &crate::conv::panel::Panel, x: *const f32, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);

@@ -3,9 +3,9 @@
 use super::Geometry;
 use super::columns;
 use super::family::{Family, MAX_VECTORS};
-use super::lines::balanced;
+use super::lines::{Lines, balanced};
 use super::panel::{Panel, TapRows};
-use super::reduction::{Extent, Reduction};
+use super::reduction::Reduction;
 use crate::{Kernels, Rows};
 use core::ops::Range;
 
@@ -23,19 +23,30 @@ const BLOCK_FLOATS: usize = 96 * 1024;
 /// Input channels that a panel should have at least: each reads all of the gradient.
 const LEAST_CHANNELS: usize = 8;
 
-impl Kernels {
-    /// Floats of scratch memory that [`Kernels::conv_backward_weights`] needs.
-    pub fn backward_weights_scratch(&self, geometry: &Geometry) -> usize {
-        if columns::suits(geometry) {
-            return columns::scratch(geometry);
-        }
-        match Reading::new(geometry, self.lanes()) {
+/// The backward pass to the weights of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct BackwardWeights {
+    kernels: Kernels,
+    geometry: Geometry,
+    reading: Reading,
+}
+
+impl BackwardWeights {
+    /// The pass of a layer with the given sizes.
+    pub fn new(kernels: Kernels, geometry: Geometry) -> Self {
+        Self { kernels, geometry, reading: Reading::new(&geometry, kernels.lanes()) }
+    }
+
+    /// Floats of scratch memory that [`BackwardWeights::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        match self.reading {
             Reading::InPlace => 0,
-            Reading::Panels(slab) => slab.scratch(geometry),
+            Reading::Panels(slab) => slab.scratch_len(&self.geometry),
+            Reading::Columns => columns::scratch_len(&self.geometry),
         }
     }
 
-    /// Computes the gradient of some weights of a convolution, summed over some output planes:
+    /// Computes the gradient of some weights, summed over some output planes:
     /// `dw[o][i][k] = sum over p of dy[o][p] * x[i][p * stride + k * dilation - padding before]`.
     ///
     /// * `x`: `c_in` rows, each a whole input image.
@@ -43,23 +54,23 @@ impl Kernels {
     /// * `out_channels`, `in_channels`: any ranges.
     /// * `planes`: output planes.
     /// * `accumulate`: whether to add to the former value of `dw`.
-    /// * `scratch`: at least [`Kernels::backward_weights_scratch`] floats, of any content; better aligned to 64 bytes.
     /// * `dw`: `[out_channels][in_channels][kz][ky][kx]`.
+    /// * `scratch`: [`BackwardWeights::scratch_len`] floats, of any content; better aligned to 64 bytes.
     ///
     /// The result does not depend, in any bit, on how the channels are split into calls.
     #[allow(clippy::too_many_arguments, reason = "three operands, three ranges and how to combine them")]
-    pub fn conv_backward_weights(
+    pub fn run(
         &self,
-        geometry: &Geometry,
         x: Rows<'_>,
         dy: Rows<'_>,
         out_channels: Range<usize>,
         in_channels: Range<usize>,
         planes: Range<usize>,
         accumulate: bool,
-        scratch: &mut [f32],
         dw: &mut [f32],
+        scratch: &mut [f32],
     ) {
+        let Self { kernels, geometry, reading } = self;
         let [depth, ..] = geometry.output();
         assert!(
             out_channels.start <= out_channels.end && out_channels.end <= geometry.c_out,
@@ -69,20 +80,17 @@ impl Kernels {
         assert!(planes.start <= planes.end && planes.end <= depth, "planes {planes:?} of {depth}");
         assert_eq!((x.rows(), x.cols()), (geometry.c_in, geometry.input_len()), "input");
         assert_eq!((dy.rows(), dy.cols()), (geometry.c_out, geometry.output_len()), "gradient");
-        let needed = self.backward_weights_scratch(geometry);
-        assert!(scratch.len() >= needed, "{} floats of scratch memory, not {needed}", scratch.len());
+        assert!(scratch.len() >= self.scratch_len(), "scratch memory");
         let terms = in_channels.len() * geometry.taps();
         assert_eq!(dw.len(), out_channels.len() * terms, "gradient of the weights");
-        let pass = Pass { kernels: self, geometry, dy, out_channels, in_channels, target_stride: terms };
-        if columns::suits(geometry) {
-            return columns::run(&pass, x, planes, accumulate, scratch, dw);
-        }
-        if !accumulate {
+        if !accumulate && (planes.is_empty() || *reading != Reading::Columns) {
             dw.fill(0.0);
         }
-        match Reading::new(geometry, self.lanes()) {
+        let pass = Pass { kernels, geometry, dy, out_channels, in_channels, target_stride: terms };
+        match reading {
             Reading::InPlace => pass.in_place(x, planes, dw),
-            Reading::Panels(slab) => pass.panels(&slab, x, planes, scratch, dw),
+            Reading::Panels(slab) => pass.panels(slab, x, planes, dw, scratch),
+            Reading::Columns => columns::run(&pass, x, planes, accumulate, dw, scratch),
         }
     }
 }
@@ -127,7 +135,7 @@ impl Pass<'_> {
         }
     }
 
-    fn panels(&self, slab: &Slab, x: Rows<'_>, planes: Range<usize>, scratch: &mut [f32], dw: &mut [f32]) {
+    fn panels(&self, slab: &Slab, x: Rows<'_>, planes: Range<usize>, dw: &mut [f32], scratch: &mut [f32]) {
         let Self { geometry, in_channels, .. } = self;
         let [_, height, width] = geometry.output();
         for (plane, planes_here) in balanced(planes.len(), slab.planes) {
@@ -225,13 +233,15 @@ fn best_rows<F>(family: Family<F>, channels: usize) -> usize {
     (1..=family.len().min(channels)).min_by(|&a, &b| total(a).total_cmp(&total(b))).unwrap_or(1)
 }
 
-/// Where the input is read.
+/// How the input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     /// As it is: lines of whole vectors, or planes in one line.
     InPlace,
     /// In panels.
     Panels(Slab),
+    /// In columns.
+    Columns,
 }
 
 /// The part of the output that panels are made for at once, at most.
@@ -248,6 +258,9 @@ impl Reading {
         /// Vectors of a run that hide the cost of its end.
         const LONG: usize = 40;
         let [depth, height, width] = geometry.output();
+        if columns::suits(geometry) {
+            return Reading::Columns;
+        }
         let plane = height * width;
         let lines = Lines::of_image(geometry);
         // how far a run can go
@@ -282,7 +295,7 @@ impl Slab {
         Self { tap_rows, planes, rows, channels }
     }
 
-    fn scratch(&self, geometry: &Geometry) -> usize {
+    fn scratch_len(&self, geometry: &Geometry) -> usize {
         let panel = Panel::new(geometry, 0..self.planes, 0..self.rows, self.tap_rows);
         self.channels * panel.channel_step()
     }
@@ -333,65 +346,5 @@ impl<'a> Tap<'a> {
             self.offset -= (self.kernel[axis] - 1) * self.source.tap_steps[axis];
         }
         self.offset += self.source.channel_step;
-    }
-}
-
-/// The output as lines that are contiguous both in the gradient and in the source, whose distances come in this order.
-#[derive(Clone, Copy, Debug)]
-struct Lines {
-    /// Lines of a plane.
-    lines: usize,
-    length: usize,
-    line_steps: [usize; 2],
-    plane_steps: [usize; 2],
-    /// Planes follow each other without a gap, so that all of them are one line.
-    joined: bool,
-}
-
-/// A part of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    /// Its first float in the gradient and in the source.
-    start: [usize; 2],
-    extent: Extent,
-}
-
-impl Lines {
-    /// Those of an image that is read as it is.
-    fn of_image(geometry: &Geometry) -> Self {
-        let [_, height, width] = geometry.output();
-        let line_steps = [width, geometry.stride[1] * geometry.pitch()];
-        let plane_steps = [height * width, geometry.stride[0] * geometry.plane()];
-        if height == 1 || line_steps[0] == line_steps[1] {
-            let joined = plane_steps[0] == plane_steps[1];
-            return Self { lines: 1, length: height * width, line_steps, plane_steps, joined };
-        }
-        Self { lines: height, length: width, line_steps, plane_steps, joined: false }
-    }
-
-    /// Cuts planes into runs of about `floats` floats: whole lines where these are whole vectors, or parts of a line.
-    fn runs(&self, planes: usize, lanes: usize, floats: usize) -> impl Iterator<Item = Run> {
-        // the two outer loops: planes and lines, or lines that are planes
-        let exact = self.length.is_multiple_of(lanes);
-        let (planes, plane_steps, lines, line_steps, length) = if self.joined {
-            (1, [0; 2], 1, [0; 2], planes * self.length)
-        } else if self.lines == 1 && exact {
-            (1, [0; 2], planes, self.plane_steps, self.length)
-        } else {
-            (planes, self.plane_steps, self.lines, self.line_steps, self.length)
-        };
-        let lines_each = if exact { (floats + length / 2) / length.max(1) } else { 1 };
-        let vectors_each = (floats / lanes).max(1);
-        (0..planes).flat_map(move |plane| {
-            balanced(lines, lines_each.max(1)).flat_map(move |(line, lines)| {
-                balanced(length.div_ceil(lanes), vectors_each).map(move |(vector, vectors)| {
-                    let first = vector * lanes;
-                    Run {
-                        start: [0, 1].map(|i| plane * plane_steps[i] + line * line_steps[i] + first),
-                        extent: Extent { lines, line_steps, length: (vectors * lanes).min(length - first) },
-                    }
-                })
-            })
-        })
     }
 }

@@ -45,7 +45,7 @@ fn room(positions: usize) -> usize {
 }
 
 /// Floats of scratch memory.
-pub(super) fn scratch(geometry: &Geometry) -> usize {
+pub(super) fn scratch_len(geometry: &Geometry) -> usize {
     let [_, height, width] = geometry.output();
     let (planes, channels) = block(geometry);
     let panel = Panel::new(geometry, 0..planes, 0..height, TapRows::Copied);
@@ -59,15 +59,12 @@ pub(super) fn run(
     x: Rows<'_>,
     planes: Range<usize>,
     accumulate: bool,
-    scratch: &mut [f32],
     dw: &mut [f32],
+    scratch: &mut [f32],
 ) {
     let Pass { kernels, geometry, in_channels, .. } = pass;
     let [_, height, width] = geometry.output();
     let (planes_each, channels_each) = block(geometry);
-    if planes.is_empty() && !accumulate {
-        dw.fill(0.0);
-    }
     for (plane, planes_here) in balanced(planes.len(), planes_each) {
         let first_plane = planes.start + plane;
         let panel = Panel::new(geometry, first_plane..first_plane + planes_here, 0..height, TapRows::Copied);

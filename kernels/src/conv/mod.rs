@@ -15,18 +15,21 @@
 
 pub(crate) mod backward_data;
 pub(crate) mod backward_weights;
+pub(crate) mod blocking;
 pub(crate) mod columns;
+pub(crate) mod combine;
 pub(crate) mod family;
 pub(crate) mod forward;
 pub(crate) mod geometry;
-pub(crate) mod gradient;
 pub(crate) mod lines;
-pub(crate) mod pack;
 pub(crate) mod panel;
 pub(crate) mod product;
 pub(crate) mod reduction;
 pub(crate) mod sweep;
+pub(crate) mod table;
 pub(crate) mod tile;
 
-pub use forward::Epilogue;
+pub use backward_data::BackwardData;
+pub use backward_weights::BackwardWeights;
+pub use forward::{Epilogue, Forward};
 pub use geometry::Geometry;

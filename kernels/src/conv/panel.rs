@@ -48,6 +48,8 @@ pub(crate) struct Panel {
     /// Columns of the output.
     width: usize,
     tap_rows: TapRows,
+    /// Distance in the input between planes of a copy.
+    plane_distance: usize,
     /// Planes of a copy.
     planes: usize,
     /// Rows of a plane of a copy.
@@ -63,8 +65,42 @@ impl Panel {
     /// # Panics
     /// Where the ranges are empty or lie outside of the output, or the rows have a stride and are to be shared.
     pub fn new(geometry: &Geometry, planes: Range<usize>, rows: Range<usize>, tap_rows: TapRows) -> Self {
+        Self::with_distance(geometry, 1, planes.start, planes.len(), rows, tap_rows)
+    }
+
+    /// A panel for `planes` output planes from `first` on that lie [`Panel::distance`] apart.
+    ///
+    /// # Panics
+    /// As [`Panel::new`].
+    pub fn of_phase(
+        geometry: &Geometry,
+        first: usize,
+        planes: usize,
+        rows: Range<usize>,
+        tap_rows: TapRows,
+    ) -> Self {
+        Self::with_distance(geometry, Self::distance(geometry), first, planes, rows, tap_rows)
+    }
+
+    /// The dilation along z, unless there is a stride: output planes at this distance share all their input planes
+    /// but the first and last ones, as neighbours do where there is no dilation.
+    pub fn distance(geometry: &Geometry) -> usize {
+        if geometry.stride[0] == 1 { geometry.dilation[0] } else { 1 }
+    }
+
+    fn with_distance(
+        geometry: &Geometry,
+        distance: usize,
+        first: usize,
+        planes: usize,
+        rows: Range<usize>,
+        tap_rows: TapRows,
+    ) -> Self {
         let [depth, height, width] = geometry.output();
-        assert!(planes.start < planes.end && planes.end <= depth, "planes {planes:?} of {depth}");
+        assert!(
+            planes > 0 && first + (planes - 1) * distance < depth,
+            "{planes} planes from {first} of {depth}"
+        );
         assert!(rows.start < rows.end && rows.end <= height, "rows {rows:?} of {height}");
         let [stride_z, stride_y, _] = geometry.stride;
         let [_, ky, kx] = geometry.kernel;
@@ -75,17 +111,18 @@ impl Panel {
             }
             TapRows::Copied => (rows.len(), ky * kx),
         };
-        let copy_planes = (planes.len() - 1) * stride_z + 1 + geometry.reach(0);
+        let copy_planes = (planes - 1) * stride_z + 1 + geometry.reach(0) / distance;
         let plane = copy_rows * width;
         let merged = stride_z == 1 && copy_rows == height && rows.len() == height;
         let plane_step = if merged { plane } else { odd_lines(plane) };
         let copy_step = odd_lines(copy_planes * plane_step + SLACK);
         Self {
             geometry: *geometry,
-            first: [planes.start, rows.start],
-            count: [planes.len(), rows.len()],
+            first: [first, rows.start],
+            count: [planes, rows.len()],
             width,
             tap_rows,
+            plane_distance: distance,
             planes: copy_planes,
             rows: copy_rows,
             plane_step,
@@ -100,12 +137,21 @@ impl Panel {
         self.channel_step
     }
 
+    /// At least the [`Panel::channel_step`] of every panel of at most so many output planes and rows.
+    pub fn bound(geometry: &Geometry, planes: usize, rows: usize, tap_rows: TapRows) -> usize {
+        let Self { planes, rows, width, copy_step, channel_step, .. } =
+            Self::of_phase(geometry, 0, planes, 0..rows, tap_rows);
+        let copies = channel_step / copy_step;
+        // panels of a part of the rows are never merged, so that their planes may take more
+        odd_lines(copies * odd_lines(planes * odd_lines(rows * width) + SLACK))
+    }
+
     /// Runs of output positions `(count, length)`: within one, positions are neighbours both in the panel and in the
     /// output. Either each plane is a run or the whole panel is one.
     pub fn runs(&self) -> (usize, usize) {
         let [planes, rows] = self.count;
         let run = rows * self.width;
-        let merged = self.geometry.stride[0] == 1 && self.plane_step == run;
+        let merged = self.geometry.stride[0] == 1 && self.plane_distance == 1 && self.plane_step == run;
         if merged { (1, planes * run) } else { (planes, run) }
     }
 
@@ -118,7 +164,7 @@ impl Panel {
     pub fn tap(&self, k: [usize; 3]) -> usize {
         let [dilation_z, dilation_y, _] = self.geometry.dilation;
         let [_, ky, _] = self.geometry.kernel;
-        let plane = k[0] * dilation_z * self.plane_step;
+        let plane = k[0] * dilation_z / self.plane_distance * self.plane_step;
         match self.tap_rows {
             TapRows::Shared => k[2] * self.copy_step + plane + k[1] * dilation_y * self.width,
             TapRows::Copied => (k[2] * ky + k[1]) * self.copy_step + plane,
@@ -155,12 +201,13 @@ impl Panel {
 
     /// The input planes that the panel reads.
     fn input_planes(&self) -> Range<usize> {
-        self.geometry.input_planes(&(self.first[0]..self.first[0] + self.count[0]))
+        let planes = (self.count[0] - 1) * self.plane_distance + 1;
+        self.geometry.input_planes(&(self.first[0]..self.first[0] + planes))
     }
 }
 
 /// At least `floats`, in an odd number of cache lines.
-fn odd_lines(floats: usize) -> usize {
+pub(crate) fn odd_lines(floats: usize) -> usize {
     (floats.div_ceil(LINE) | 1) * LINE
 }
 
@@ -172,29 +219,47 @@ fn odd_lines(floats: usize) -> usize {
 #[inline(always)]
 pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32) {
     let Geometry { input, kernel, dilation, stride, padding: [before, _], .. } = panel.geometry;
-    let first = [panel.first[0] * stride[0], panel.first[1] * stride[1]];
     let copies_y = match panel.tap_rows {
         TapRows::Shared => 1,
         TapRows::Copied => kernel[1],
     };
+    let first = panel.first[0] * stride[0];
     for plane in 0..panel.planes {
         // wrapping: what lies in the padding is beyond `input` then
-        let z = (first[0] + plane).wrapping_sub(before[0]);
+        let z = (first + plane * panel.plane_distance).wrapping_sub(before[0]);
         for tap_x in 0..kernel[2] {
-            let columns = Columns::new(input[2], panel.width, stride[2], tap_x * dilation[2], before[2]);
+            let columns = Found::new(input[2], panel.width, stride[2], tap_x * dilation[2], before[2]);
             for tap_y in 0..copies_y {
+                let tap = panel.first[1] * stride[1] + tap_y * dilation[1];
+                let rows = match z < input[0] {
+                    true => Found::new(input[1], panel.rows, stride[1], tap, before[1]),
+                    false => Found::NOTHING,
+                };
                 let start = (tap_x * copies_y + tap_y) * panel.copy_step + plane * panel.plane_step;
-                for row in 0..panel.rows {
-                    let y = (first[1] + row * stride[1] + tap_y * dilation[1]).wrapping_sub(before[1]);
-                    // SAFETY: rows are written in the order of memory, so that what one writes beyond its end is
-                    // overwritten by the next one, or lies in the slack of the copy. The row `z, y` is read within
-                    // the columns that exist.
-                    unsafe {
-                        let to = to.add(start + row * panel.width);
-                        if z < input[0] && y < input[1] {
-                            columns.fill_row::<V>(x.wrapping_add((z * input[1] + y) * input[2]), to);
-                        } else {
-                            zeros::<V>(panel.width, to);
+                let Range { start: top, end: bottom } = rows.range;
+                let from =
+                    x.wrapping_add((z.wrapping_mul(input[1]).wrapping_add(rows.from)).wrapping_mul(input[2]));
+                let copy = Copy {
+                    from: from.wrapping_add(columns.from),
+                    from_step: stride[1] * input[2],
+                    stride: stride[2],
+                    rows: bottom - top,
+                    columns: columns.range.len(),
+                    to_step: panel.width,
+                };
+                // SAFETY: the rows and columns found exist in the input. All is written in the order of memory, so
+                // that what goes beyond an end is overwritten, or lies in the slack of the copy; but for the columns
+                // of zeros, which follow and keep within their rows.
+                unsafe {
+                    let to = to.add(start);
+                    zeros::<V>(top * panel.width, to);
+                    let filled = to.add(top * panel.width);
+                    copy.run::<V>(filled.add(columns.range.start));
+                    zeros::<V>((panel.rows - bottom) * panel.width, to.add(bottom * panel.width));
+                    for row in 0..bottom - top {
+                        let row = filled.add(row * panel.width);
+                        for column in (0..columns.range.start).chain(columns.range.end..panel.width) {
+                            row.add(column).write(0.0);
                         }
                     }
                 }
@@ -203,49 +268,105 @@ pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32)
     }
 }
 
-/// What a tap along x reads of an input row.
-struct Columns {
-    /// Columns of the panel that find input, others being zero.
-    filled: Range<usize>,
-    width: usize,
-    /// The input column of the first of them.
+/// What a tap finds of an input along one axis.
+struct Found {
+    /// The positions of the panel at which it finds something; the others are padding.
+    range: Range<usize>,
+    /// The input position of the first of them.
     from: usize,
-    stride: usize,
 }
 
-impl Columns {
+impl Found {
+    const NOTHING: Self = Self { range: 0..0, from: 0 };
+
+    /// Position `p` of `count` reads input position `p * stride + tap - before`.
     #[inline(always)]
-    fn new(input: usize, width: usize, stride: usize, tap: usize, before: usize) -> Self {
-        // column c reads input column c * stride + tap - before
-        let start = before.saturating_sub(tap).div_ceil(stride).min(width);
-        let end = (input + before).saturating_sub(tap).div_ceil(stride).clamp(start, width);
-        Self { filled: start..end, width, from: (start * stride + tap).wrapping_sub(before), stride }
+    fn new(input: usize, count: usize, stride: usize, tap: usize, before: usize) -> Self {
+        let start = before.saturating_sub(tap).div_ceil(stride).min(count);
+        let end = (input + before).saturating_sub(tap).div_ceil(stride).clamp(start, count);
+        Self { range: start..end, from: (start * stride + tap).wrapping_sub(before) }
+    }
+}
+
+/// A copy of some rows.
+struct Copy {
+    from: *const f32,
+    from_step: usize,
+    /// Distance of the columns that are taken.
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    to_step: usize,
+}
+
+impl Copy {
+    /// # Safety
+    /// The tier of `V` is enabled in the caller. The rows and columns are readable. The rows of `to` are written from
+    /// the first to the last, each up to a vector beyond its end.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(&self, to: *mut f32) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match (self.stride, self.columns.div_ceil(V::LANES)) {
+                (1, 1) => self.narrow::<V, 1>(to),
+                (1, 2) => self.narrow::<V, 2>(to),
+                (1, 3) => self.narrow::<V, 3>(to),
+                (1, 4) => self.narrow::<V, 4>(to),
+                _ => self.any::<V>(to),
+            }
+        }
     }
 
+    /// Rows of `N` vectors.
+    ///
     /// # Safety
-    /// As [`fill`]: `row` is an input row, `to` has `width` floats and room for a vector behind each.
+    /// As [`Copy::run`].
     #[inline(always)]
-    unsafe fn fill_row<V: Vector>(&self, row: *const f32, to: *mut f32) {
-        // SAFETY: the filled columns find existing input columns; the caller's contract.
+    unsafe fn narrow<V: Vector, const N: usize>(&self, to: *mut f32) {
+        let last = (N - 1) * V::LANES;
+        // SAFETY: the caller's contract; only the last vector may be partial.
         unsafe {
-            if self.filled.start > 0 {
-                zeros::<V>(self.filled.start, to);
+            let tail = V::first(self.columns - last);
+            let (mut from, mut to) = (self.from, to);
+            for _ in 0..self.rows {
+                for i in 0..N - 1 {
+                    V::load(from.add(i * V::LANES)).store(to.add(i * V::LANES));
+                }
+                V::load_masked(from.add(last), tail).store(to.add(last));
+                from = from.wrapping_add(self.from_step);
+                to = to.wrapping_add(self.to_step);
             }
-            let (row, start) = (row.wrapping_add(self.from), to.add(self.filled.start));
-            let mut left = self.filled.len();
-            let mut i = 0;
-            while left > 0 {
-                let value = if self.stride == 1 {
-                    V::load_first(row.add(i), left)
-                } else {
-                    V::load_strided(row.add(i * self.stride), self.stride, V::first(left))
-                };
-                value.store(start.add(i));
-                i += V::LANES;
-                left = left.saturating_sub(V::LANES);
-            }
-            if self.filled.end < self.width {
-                zeros::<V>(self.width - self.filled.end, to.add(self.filled.end));
+        }
+    }
+
+    /// Any rows.
+    ///
+    /// # Safety
+    /// As [`Copy::run`].
+    #[inline(always)]
+    unsafe fn any<V: Vector>(&self, to: *mut f32) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            for row in 0..self.rows {
+                let (from, to) = (self.from.add(row * self.from_step), to.add(row * self.to_step));
+                for i in (0..self.columns).step_by(V::LANES) {
+                    let left = self.columns - i;
+                    let from = from.add(i * self.stride);
+                    let value = match self.stride {
+                        1 => V::load_first(from, left),
+                        2 => {
+                            // of two vectors the even lanes
+                            let floats = 2 * left - 1;
+                            let low = V::load_first(from, floats);
+                            let rest = floats.saturating_sub(V::LANES);
+                            let high =
+                                if rest > 0 { V::load_first(from.add(V::LANES), rest) } else { V::zero() };
+                            low.unzip(high).0
+                        }
+                        _ => V::load_strided(from, self.stride, V::first(left)),
+                    };
+                    value.store(to.add(i));
+                }
             }
         }
     }
@@ -255,11 +376,9 @@ impl Columns {
 /// The tier of `V` is enabled in the caller; `to` has `len` writable floats and room for a vector behind them.
 #[inline(always)]
 unsafe fn zeros<V: Vector>(len: usize, to: *mut f32) {
-    let mut i = 0;
-    while i < len {
+    for i in (0..len).step_by(V::LANES) {
         // SAFETY: the caller's contract.
         unsafe { V::zero().store(to.add(i)) }
-        i += V::LANES;
     }
 }
 
@@ -324,9 +443,15 @@ mod tests {
                 if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
                     continue;
                 }
-                let panel = Panel::new(&geometry, planes.clone(), rows.clone(), tap_rows);
+                let distance = if random.within(0, 1) == 0 { 1 } else { Panel::distance(&geometry) };
+                let panel = if distance == 1 {
+                    Panel::new(&geometry, planes.clone(), rows.clone(), tap_rows)
+                } else {
+                    let count = planes.len().div_ceil(distance);
+                    Panel::of_phase(&geometry, planes.start, count, rows.clone(), tap_rows)
+                };
                 let (count, length) = panel.runs();
-                assert_eq!(count * length, planes.len() * rows.len() * width);
+                assert_eq!(count * length, planes.len().div_ceil(distance) * rows.len() * width);
                 for kernels in tiers() {
                     for channel in 0..2 {
                         let mut filled = vec![f32::NAN; panel.channel_step()];
@@ -342,7 +467,7 @@ mod tests {
                                 let found = filled[panel.tap(k) + run * panel.run_step() + offset];
                                 let row = position / width;
                                 let p = [
-                                    planes.start + row / rows.len(),
+                                    planes.start + row / rows.len() * distance,
                                     rows.start + row % rows.len(),
                                     position % width,
                                 ];

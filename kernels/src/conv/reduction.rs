@@ -3,7 +3,6 @@
 use super::family::MAX_VECTORS;
 use crate::vector::Vector;
 use core::array::from_fn;
-use core::mem::MaybeUninit;
 
 /// Lanes of the widest tier.
 const MAX_LANES: usize = 16;

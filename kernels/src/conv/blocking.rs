@@ -1,0 +1,190 @@
+//! How a forward pass is cut into panels.
+
+use super::Geometry;
+use super::panel::{Panel, TapRows};
+use core::ops::Range;
+
+/// Floats of a panel: a part of an L2 cache, beside the weights and the target.
+const PANEL_FLOATS: usize = 96 * 1024;
+
+/// The panels of a layer: blocks of input channels, and of output planes or of rows of one plane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Blocking {
+    /// Channels of the input that are summed from one panel.
+    pub channels: usize,
+    /// Output planes and rows of a panel.
+    pub largest: Largest,
+    pub tap_rows: TapRows,
+}
+
+impl Blocking {
+    /// The blocking of least modelled time. It depends on the layer alone, so that all tasks sum in the same order.
+    pub fn new(geometry: &Geometry, lanes: usize) -> Self {
+        let [depth, height, _] = geometry.output();
+        let (c_in, c_out) = (geometry.c_in, geometry.c_out);
+        let mut best: Option<(f32, Self)> = None;
+        for tap_rows in [TapRows::Shared, TapRows::Copied] {
+            if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
+                continue;
+            }
+            let mut previous = 0;
+            for blocks in 1..=c_in {
+                let channels = c_in.div_ceil(blocks);
+                if channels == previous {
+                    continue;
+                }
+                previous = channels;
+                let Some(blocking) = Self::largest(geometry, channels, tap_rows) else { continue };
+                let cost = blocking.cost(geometry, lanes, 0..depth * height, c_out, c_out as f32);
+                if best.is_none_or(|(least, _)| cost < least) {
+                    best = Some((cost, blocking));
+                }
+                if blocking.largest.planes * blocking.largest.distance >= depth {
+                    break;
+                }
+            }
+        }
+        let tap_rows = if geometry.stride[1] > 1 { TapRows::Copied } else { TapRows::Shared };
+        let least = Largest { planes: 1, distance: 1, rows: 1 };
+        best.map_or(Self { channels: 1, largest: least, tap_rows }, |(_, blocking)| blocking)
+    }
+
+    /// The largest panels of so many channels.
+    fn largest(geometry: &Geometry, channels: usize, tap_rows: TapRows) -> Option<Self> {
+        let [depth, height, _] = geometry.output();
+        let fits = |planes, rows| channels * Panel::bound(geometry, planes, rows, tap_rows) <= PANEL_FLOATS;
+        let distance = Panel::distance(geometry);
+        let planes = largest(depth.div_ceil(distance), |planes| fits(planes, height));
+        let rows = if planes > 0 { height } else { largest(height, |rows| fits(1, rows)) };
+        (rows > 0).then(|| Self {
+            channels,
+            largest: Largest { planes: planes.max(1), distance, rows: equal(height, rows) },
+            tap_rows,
+        })
+    }
+
+    /// The panel of a part of the output.
+    pub fn panel(&self, geometry: &Geometry, part: &Part) -> Panel {
+        Panel::of_phase(geometry, part.first_plane, part.planes, part.rows.clone(), self.tap_rows)
+    }
+
+    /// Floats of the largest panel, at least.
+    pub fn panel_len(&self, geometry: &Geometry) -> usize {
+        self.channels * Panel::bound(geometry, self.largest.planes, self.largest.rows, self.tap_rows)
+    }
+
+    /// Vector operations for some output rows and channels: multiply-adds, `multiply_adds` of them for each vector of
+    /// positions and each term of the sums; copies into panels; and loads and stores of sums between two blocks of
+    /// input channels.
+    pub fn cost(
+        &self,
+        geometry: &Geometry,
+        lanes: usize,
+        rows: Range<usize>,
+        out_channels: usize,
+        multiply_adds: f32,
+    ) -> f32 {
+        /// Operations for each vector that is copied and for each row, and for each sum that is interrupted.
+        const COPY: usize = 3;
+        const COPY_ROW: usize = 3;
+        const RESUME: usize = 4;
+        let [_, height, width] = geometry.output();
+        let [_, ky, kx] = geometry.kernel;
+        let (copies, reach_y) = match self.tap_rows {
+            TapRows::Shared => (kx, geometry.reach(1)),
+            TapRows::Copied => (kx * ky, 0),
+        };
+        let (mut vectors, mut rows_copied) = (0, 0);
+        for part in self.largest.parts(height, rows) {
+            let copied_planes =
+                (part.planes - 1) * geometry.stride[0] + 1 + geometry.reach(0) / part.distance;
+            rows_copied += copies * copied_planes * (part.rows.len() + reach_y);
+            let (runs, length) = self.panel(geometry, &part).runs();
+            vectors += runs * length.div_ceil(lanes);
+        }
+        let copying = geometry.c_in * rows_copied * (COPY_ROW + COPY * width.div_ceil(lanes));
+        let resumed = (geometry.c_in.div_ceil(self.channels) - 1) * out_channels * vectors * RESUME;
+        (geometry.c_in * geometry.taps() * vectors) as f32 * multiply_adds + (copying + resumed) as f32
+    }
+}
+
+/// A part of an image: some rows of planes that lie some distance apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub first_plane: usize,
+    pub planes: usize,
+    pub distance: usize,
+    pub rows: Range<usize>,
+}
+
+impl Part {
+    /// Its planes.
+    pub fn planes(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.first_plane..).step_by(self.distance).take(self.planes)
+    }
+}
+
+/// The largest parts into which an image is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Largest {
+    /// Planes of a part.
+    pub planes: usize,
+    /// Distance between the planes of a part.
+    pub distance: usize,
+    /// Rows of a part; all of a plane if it has several planes.
+    pub rows: usize,
+}
+
+impl Largest {
+    /// Cuts the rows `rows` of an image, those of all its planes counted on.
+    pub fn parts(&self, height: usize, rows: Range<usize>) -> impl Iterator<Item = Part> + use<> {
+        let Self { planes: most_planes, distance, rows: most_rows } = *self;
+        let (mut next, mut phase, mut done) = (rows.start, 0, 0);
+        core::iter::from_fn(move || {
+            if next >= rows.end {
+                return None;
+            }
+            let (plane, row, left) = (next / height, next % height, rows.end - next);
+            let whole = left / height;
+            if row == 0 && whole > 0 && most_rows == height {
+                // the planes of one phase after the other, in nearly equal parts
+                let of_phase = (whole - phase).div_ceil(distance);
+                let parts = of_phase.div_ceil(most_planes);
+                let start = done * of_phase / parts;
+                let planes = (done + 1) * of_phase / parts - start;
+                let first_plane = plane + phase + start * distance;
+                done += 1;
+                if done == parts {
+                    (phase, done) = (phase + 1, 0);
+                }
+                if phase == distance.min(whole) {
+                    phase = 0;
+                    next += whole * height;
+                }
+                return Some(Part { first_plane, planes, distance, rows: 0..height });
+            }
+            let count = left.min(height - row).min(most_rows);
+            next += count;
+            Some(Part { first_plane: plane, planes: 1, distance, rows: row..row + count })
+        })
+    }
+}
+
+/// The largest number up to `most` that fits, where all below it do; 0 if none does.
+pub(crate) fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+/// The length of parts of `all` that are at most `most` and as equal as can be.
+pub(crate) fn equal(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most.max(1)).max(1))
+}
