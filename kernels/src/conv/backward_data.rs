@@ -317,7 +317,7 @@ impl BackwardData {
     /// Scattered: the products of a group with all taps, at all voxels of the gradient.
     fn products(&self, source: &Source<'_>, weights: Rows<'_>, slab: &mut [f32], table: &mut [f32]) {
         let taps = table::write(table, core::iter::once(Tap { source: 0, weight: 0 }));
-        let runs = Runs { count: 1, length: self.geometry.output_len(), source_step: 0, target_step: 0 };
+        let runs = Runs::one(self.geometry.output_len());
         let target = (slab.as_mut_ptr(), self.slab_step());
         // SAFETY: the panel is the whole gradient; the slab has a row of as many floats for each channel and tap.
         unsafe {
@@ -428,7 +428,7 @@ impl BackwardData {
             });
             let taps = table::write(table, taps);
             let to = dx.as_mut_ptr().wrapping_add((segment.first - part.start) * columns);
-            let runs = Runs { count: 1, length: segment.count * width, source_step: 0, target_step: 0 };
+            let runs = Runs::one(segment.count * width);
             let target = if self.in_place {
                 (to, dx.stride())
             } else {

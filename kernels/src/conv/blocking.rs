@@ -23,8 +23,8 @@ impl Blocking {
         let [depth, height, _] = geometry.output();
         let (c_in, c_out) = (geometry.c_in, geometry.c_out);
         let mut best: Option<(f32, Self)> = None;
-        for tap_rows in [TapRows::Shared, TapRows::Copied] {
-            if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
+        for tap_rows in [TapRows::Whole, TapRows::Shared, TapRows::Copied] {
+            if !tap_rows.admits(geometry) {
                 continue;
             }
             let mut previous = 0;
@@ -44,9 +44,9 @@ impl Blocking {
                 }
             }
         }
-        let tap_rows = if geometry.stride[1] > 1 { TapRows::Copied } else { TapRows::Shared };
         let least = Largest { planes: 1, distance: 1, rows: 1 };
-        best.map_or(Self { channels: 1, largest: least, tap_rows }, |(_, blocking)| blocking)
+        let least = Self { channels: 1, largest: least, tap_rows: TapRows::Copied };
+        best.map_or(least, |(_, blocking)| blocking)
     }
 
     /// The largest panels of so many channels.
@@ -90,19 +90,19 @@ impl Blocking {
         const RESUME: usize = 4;
         let [_, height, width] = geometry.output();
         let [_, ky, kx] = geometry.kernel;
-        let (copies, reach_y) = match self.tap_rows {
-            TapRows::Shared => (kx, geometry.reach(1)),
-            TapRows::Copied => (kx * ky, 0),
+        let (copies, reach_y, columns) = match self.tap_rows {
+            TapRows::Shared => (kx, geometry.reach(1), width),
+            TapRows::Copied => (kx * ky, 0, width),
+            TapRows::Whole => (1, geometry.reach(1), width + geometry.reach(2)),
         };
         let (mut vectors, mut rows_copied) = (0, 0);
         for part in self.largest.parts(height, rows) {
             let copied_planes =
                 (part.planes - 1) * geometry.stride[0] + 1 + geometry.reach(0) / part.distance;
             rows_copied += copies * copied_planes * (part.rows.len() + reach_y);
-            let (runs, length) = self.panel(geometry, &part).runs();
-            vectors += runs * length.div_ceil(lanes);
+            vectors += self.panel(geometry, &part).runs_to(0).vectors(lanes);
         }
-        let copying = geometry.c_in * rows_copied * (COPY_ROW + COPY * width.div_ceil(lanes));
+        let copying = geometry.c_in * rows_copied * (COPY_ROW + COPY * columns.div_ceil(lanes));
         let resumed = (geometry.c_in.div_ceil(self.channels) - 1) * out_channels * vectors * RESUME;
         (geometry.c_in * geometry.taps() * vectors) as f32 * multiply_adds + (copying + resumed) as f32
     }

@@ -3,7 +3,7 @@
 use super::Geometry;
 use super::blocking::Blocking;
 use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
-use super::sweep::{Runs, sweep};
+use super::sweep::sweep;
 use super::table;
 use super::tile::{NO_BIAS, Tap, Tile, TileVector};
 use crate::{Kernels, Rows, RowsMut, Transfer};
@@ -109,9 +109,7 @@ impl Forward {
                 memory,
                 (0..taps).map(|tap| Tap { source: panel.tap(geometry.tap(tap)) as u32, weight: tap as u32 }),
             );
-            let (count, length) = panel.runs();
-            let target_step = part.distance * height * width;
-            let runs = Runs { count, length, source_step: panel.run_step(), target_step };
+            let runs = panel.runs_to(height * width);
             let start = (part.first_plane * height + part.rows.start - rows.start) * width;
             for first in (0..geometry.c_in).step_by(blocking.channels) {
                 let channels = first..(first + blocking.channels).min(geometry.c_in);
@@ -145,8 +143,10 @@ impl Forward {
                     unsafe { sweep(family, kernels.lanes(), rows, &runs, &mut tile) }
                     if let Some(transfer) = later.filter(|_| last) {
                         for row in channel..channel + rows {
-                            for run in y.row_mut(row)[start..].chunks_mut(target_step).take(count) {
-                                kernels.bias_transfer(transfer, 0.0, &mut run[..length]);
+                            for plane in 0..part.planes {
+                                let start = start + plane * part.distance * height * width;
+                                let y = &mut y.row_mut(row)[start..start + part.rows.len() * width];
+                                kernels.bias_transfer(transfer, 0.0, y);
                             }
                         }
                     }

@@ -18,6 +18,7 @@
 //! images themselves do not where their sizes are powers of two.
 
 use super::Geometry;
+use super::sweep::Runs;
 use crate::vector::Vector;
 use crate::{Kernels, Rows};
 use core::ops::Range;
@@ -35,6 +36,9 @@ pub(crate) enum TapRows {
     Shared,
     /// In a copy for each.
     Copied,
+    /// As an offset, and those of x too: there is one copy, with all columns that the taps read, in which each row is
+    /// a run of its own. That wastes nothing where a row is made of whole vectors. Only for strides of 1 along y and x.
+    Whole,
 }
 
 /// The layout of the copy of one channel: which output positions it serves, and where each tap finds them.
@@ -47,6 +51,8 @@ pub(crate) struct Panel {
     count: [usize; 2],
     /// Columns of the output.
     width: usize,
+    /// Columns of the panel.
+    pitch: usize,
     tap_rows: TapRows,
     /// Distance in the input between planes of a copy.
     plane_distance: usize,
@@ -57,6 +63,17 @@ pub(crate) struct Panel {
     plane_step: usize,
     copy_step: usize,
     channel_step: usize,
+}
+
+impl TapRows {
+    /// Whether the strides of a layer allow it.
+    pub fn admits(self, geometry: &Geometry) -> bool {
+        match self {
+            TapRows::Shared => geometry.stride[1] == 1,
+            TapRows::Copied => true,
+            TapRows::Whole => geometry.stride[1..] == [1, 1],
+        }
+    }
 }
 
 impl Panel {
@@ -110,9 +127,14 @@ impl Panel {
                 (rows.len() + geometry.reach(1), kx)
             }
             TapRows::Copied => (rows.len(), ky * kx),
+            TapRows::Whole => {
+                assert_eq!(geometry.stride[1..], [1, 1], "rows with a stride cannot be shared");
+                (rows.len() + geometry.reach(1), 1)
+            }
         };
+        let pitch = width + if tap_rows == TapRows::Whole { geometry.reach(2) } else { 0 };
         let copy_planes = (planes - 1) * stride_z + 1 + geometry.reach(0) / distance;
-        let plane = copy_rows * width;
+        let plane = copy_rows * pitch;
         let merged = stride_z == 1 && copy_rows == height && rows.len() == height;
         let plane_step = if merged { plane } else { odd_lines(plane) };
         let copy_step = odd_lines(copy_planes * plane_step + SLACK);
@@ -121,6 +143,7 @@ impl Panel {
             first: [first, rows.start],
             count: [planes, rows.len()],
             width,
+            pitch,
             tap_rows,
             plane_distance: distance,
             planes: copy_planes,
@@ -139,35 +162,55 @@ impl Panel {
 
     /// At least the [`Panel::channel_step`] of every panel of at most so many output planes and rows.
     pub fn bound(geometry: &Geometry, planes: usize, rows: usize, tap_rows: TapRows) -> usize {
-        let Self { planes, rows, width, copy_step, channel_step, .. } =
+        let Self { planes, rows, pitch, copy_step, channel_step, .. } =
             Self::of_phase(geometry, 0, planes, 0..rows, tap_rows);
         let copies = channel_step / copy_step;
         // panels of a part of the rows are never merged, so that their planes may take more
-        odd_lines(copies * odd_lines(planes * odd_lines(rows * width) + SLACK))
+        odd_lines(copies * odd_lines(planes * odd_lines(rows * pitch) + SLACK))
     }
 
     /// Runs of output positions `(count, length)`: within one, positions are neighbours both in the panel and in the
-    /// output. Either each plane is a run or the whole panel is one.
+    /// output. The whole panel is one, or each plane, or each row ([`TapRows::Whole`]).
     pub fn runs(&self) -> (usize, usize) {
-        let [planes, rows] = self.count;
-        let run = rows * self.width;
-        let merged = self.geometry.stride[0] == 1 && self.plane_distance == 1 && self.plane_step == run;
-        if merged { (1, planes * run) } else { (planes, run) }
+        let Runs { counts: [planes, rows], length, .. } = self.runs_to(0);
+        (planes * rows, length)
     }
 
-    /// Distance between the starts of two runs.
+    /// Distance between the starts of the runs of two planes.
     pub fn run_step(&self) -> usize {
         self.geometry.stride[0] * self.plane_step
     }
 
+    /// The runs, in the panel and in an image whose planes lie `target_plane` floats apart.
+    pub fn runs_to(&self, target_plane: usize) -> Runs {
+        let [planes, rows] = self.count;
+        let run = rows * self.width;
+        let by_rows = self.tap_rows == TapRows::Whole && self.pitch > self.width;
+        let merged = self.geometry.stride[0] == 1 && self.plane_distance == 1 && self.plane_step == run;
+        let (counts, length) = if by_rows {
+            ([planes, rows], self.width)
+        } else if merged {
+            ([1, 1], planes * run)
+        } else {
+            ([planes, 1], run)
+        };
+        Runs {
+            counts,
+            length,
+            source_steps: [self.run_step(), self.pitch],
+            target_steps: [self.plane_distance * target_plane, self.width],
+        }
+    }
+
     /// Where tap `k` reads the first output position, from the start of the channel.
     pub fn tap(&self, k: [usize; 3]) -> usize {
-        let [dilation_z, dilation_y, _] = self.geometry.dilation;
+        let [dilation_z, dilation_y, dilation_x] = self.geometry.dilation;
         let [_, ky, _] = self.geometry.kernel;
         let plane = k[0] * dilation_z / self.plane_distance * self.plane_step;
         match self.tap_rows {
             TapRows::Shared => k[2] * self.copy_step + plane + k[1] * dilation_y * self.width,
             TapRows::Copied => (k[2] * ky + k[1]) * self.copy_step + plane,
+            TapRows::Whole => plane + k[1] * dilation_y * self.pitch + k[2] * dilation_x,
         }
     }
 
@@ -219,16 +262,17 @@ pub(crate) fn odd_lines(floats: usize) -> usize {
 #[inline(always)]
 pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32) {
     let Geometry { input, kernel, dilation, stride, padding: [before, _], .. } = panel.geometry;
-    let copies_y = match panel.tap_rows {
-        TapRows::Shared => 1,
-        TapRows::Copied => kernel[1],
+    let [copies_y, copies_x] = match panel.tap_rows {
+        TapRows::Shared => [1, kernel[2]],
+        TapRows::Copied => [kernel[1], kernel[2]],
+        TapRows::Whole => [1, 1],
     };
     let first = panel.first[0] * stride[0];
     for plane in 0..panel.planes {
         // wrapping: what lies in the padding is beyond `input` then
         let z = (first + plane * panel.plane_distance).wrapping_sub(before[0]);
-        for tap_x in 0..kernel[2] {
-            let columns = Found::new(input[2], panel.width, stride[2], tap_x * dilation[2], before[2]);
+        for tap_x in 0..copies_x {
+            let columns = Found::new(input[2], panel.pitch, stride[2], tap_x * dilation[2], before[2]);
             for tap_y in 0..copies_y {
                 let tap = panel.first[1] * stride[1] + tap_y * dilation[1];
                 let rows = match z < input[0] {
@@ -245,20 +289,20 @@ pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32)
                     stride: stride[2],
                     rows: bottom - top,
                     columns: columns.range.len(),
-                    to_step: panel.width,
+                    to_step: panel.pitch,
                 };
                 // SAFETY: the rows and columns found exist in the input. All is written in the order of memory, so
                 // that what goes beyond an end is overwritten, or lies in the slack of the copy; but for the columns
                 // of zeros, which follow and keep within their rows.
                 unsafe {
                     let to = to.add(start);
-                    zeros::<V>(top * panel.width, to);
-                    let filled = to.add(top * panel.width);
+                    zeros::<V>(top * panel.pitch, to);
+                    let filled = to.add(top * panel.pitch);
                     copy.run::<V>(filled.add(columns.range.start));
-                    zeros::<V>((panel.rows - bottom) * panel.width, to.add(bottom * panel.width));
+                    zeros::<V>((panel.rows - bottom) * panel.pitch, to.add(bottom * panel.pitch));
                     for row in 0..bottom - top {
-                        let row = filled.add(row * panel.width);
-                        for column in (0..columns.range.start).chain(columns.range.end..panel.width) {
+                        let row = filled.add(row * panel.pitch);
+                        for column in (0..columns.range.start).chain(columns.range.end..panel.pitch) {
                             row.add(column).write(0.0);
                         }
                     }
@@ -439,8 +483,8 @@ mod tests {
                     0.0
                 }
             };
-            for tap_rows in [TapRows::Shared, TapRows::Copied] {
-                if tap_rows == TapRows::Shared && geometry.stride[1] > 1 {
+            for tap_rows in [TapRows::Shared, TapRows::Copied, TapRows::Whole] {
+                if !tap_rows.admits(&geometry) {
                     continue;
                 }
                 let distance = if random.within(0, 1) == 0 { 1 } else { Panel::distance(&geometry) };
@@ -450,6 +494,7 @@ mod tests {
                     let count = planes.len().div_ceil(distance);
                     Panel::of_phase(&geometry, planes.start, count, rows.clone(), tap_rows)
                 };
+                let runs = panel.runs_to(rows.len() * width);
                 let (count, length) = panel.runs();
                 assert_eq!(count * length, planes.len().div_ceil(distance) * rows.len() * width);
                 for kernels in tiers() {
@@ -461,10 +506,11 @@ mod tests {
                             let k = [tap / kx / ky, tap / kx % ky, tap % kx];
                             for position in 0..count * length {
                                 let (run, offset) = (position / length, position % length);
-                                assert!(
-                                    panel.tap(k) + run * panel.run_step() + offset + SLACK <= filled.len()
-                                );
-                                let found = filled[panel.tap(k) + run * panel.run_step() + offset];
+                                let [_, each] = runs.counts;
+                                let start =
+                                    run / each * runs.source_steps[0] + run % each * runs.source_steps[1];
+                                assert!(panel.tap(k) + start + offset + SLACK <= filled.len());
+                                let found = filled[panel.tap(k) + start + offset];
                                 let row = position / width;
                                 let p = [
                                     planes.start + row / rows.len() * distance,
