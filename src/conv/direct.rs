@@ -127,13 +127,13 @@ impl Algorithm for Direct {
 /// Parts of the input maps come first, since nothing is done twice for them; then planes, whose partial sums are added
 /// up; parts of the output maps would prepare the same input.
 fn weight_grid(splits: usize, geometry: &Geometry) -> (usize, usize, usize) {
-    /// Input maps that are worth another pass over the output's gradient.
-    const INPUTS: usize = 4;
+    /// Taps of input maps that are worth another pass over the output's gradient.
+    const TERMS: usize = 96;
     /// Voxels of an output map whose products take some fifty times as long as adding their sums to others.
     const VOXELS: usize = 800;
     /// Output maps that are worth preparing the input for.
     const OUTPUTS: usize = 16;
-    let in_parts = (geometry.c_in / INPUTS).clamp(1, splits);
+    let in_parts = (geometry.c_in * geometry.taps() / TERMS).clamp(1, splits.min(geometry.c_in));
     let depth = geometry.output()[0];
     let plane_parts = splits.div_ceil(in_parts).min(geometry.output_len() / VOXELS).clamp(1, depth);
     let out_parts = splits.div_ceil(in_parts * plane_parts).min(geometry.c_out / OUTPUTS).max(1);

@@ -5,11 +5,10 @@
 //! between two rows of the output are computed and left out when a tile is stored; where they would be many
 //! (large kernels, large dilations) the rows are walked one by one instead (`lines`).
 //!
-//! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights; both exist
-//!   for every register tile of a small `family`.
-//! * `sweep` leads the former over an image; `forward`, `backward_data` and `backward_weights` hold the safe
-//!   methods of [`Kernels`](crate::Kernels); `pack` and `gradient` define the private layouts of the weights and
-//!   of the output's gradient.
+//! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights, `product` the same
+//!   for tiny images (`columns`); all exist for every register tile of a small `family`.
+//! * `sweep` leads the former over an image, `lines` the second; `forward`, `backward_data` and `backward_weights` are
+//!   the passes; `panel` defines the private layout of the input.
 //!
 //! `kernels/README.md` tells the contracts, layouts and register budgets.
 

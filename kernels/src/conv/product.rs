@@ -95,12 +95,12 @@ pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize>(product
             column = column.add(N * V::LANES);
             p += 1;
         }
-        for r in 0..R {
-            for n in 0..N {
+        for (r, row) in sum.iter().enumerate() {
+            for (n, value) in row.iter().enumerate() {
                 let to = product.target.add(r * product.target_stride + n * V::LANES);
                 let lanes = if n + 1 < N { V::LANES } else { product.last };
                 let former = if product.accumulate { V::load_first(to, lanes) } else { V::zero() };
-                sum[r][n].add(former).store_first(to, lanes);
+                value.add(former).store_first(to, lanes);
             }
         }
     }
