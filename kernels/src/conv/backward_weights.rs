@@ -20,8 +20,8 @@ pub(super) const LONGEST_SUM: usize = 256;
 /// L2 cache while all output channels pass over them.
 const BLOCK_FLOATS: usize = 96 * 1024;
 
-/// Input channels that a panel should have at least: each reads all of the gradient.
-const LEAST_CHANNELS: usize = 8;
+/// Taps of input channels that a panel should serve at least: for each panel, all of the gradient is read.
+const LEAST_TERMS: usize = 96;
 
 /// The backward pass to the weights of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -138,21 +138,23 @@ impl Pass<'_> {
     fn panels(&self, slab: &Slab, x: Rows<'_>, planes: Range<usize>, dw: &mut [f32], scratch: &mut [f32]) {
         let Self { geometry, in_channels, .. } = self;
         let [_, height, width] = geometry.output();
-        for (plane, planes_here) in balanced(planes.len(), slab.planes) {
+        // Planes a dilation apart share their input planes, so they go into one panel.
+        let distance = Panel::distance(geometry);
+        let phases = (0..distance.min(planes.len())).flat_map(|phase| {
+            let count = (planes.len() - phase).div_ceil(distance);
+            let first = planes.start + phase;
+            balanced(count, slab.planes).map(move |(plane, count)| (first + plane * distance, count))
+        });
+        for (first_plane, planes_here) in phases {
             for (row, rows_here) in balanced(height, slab.rows) {
-                let first_plane = planes.start + plane;
-                let panel = Panel::new(
-                    geometry,
-                    first_plane..first_plane + planes_here,
-                    row..row + rows_here,
-                    slab.tap_rows,
-                );
+                let rows = row..row + rows_here;
+                let panel = Panel::of_phase(geometry, first_plane, planes_here, rows, slab.tap_rows);
                 let (count, length) = panel.runs();
                 let lines = Lines {
                     lines: 1,
                     length,
                     line_steps: [0; 2],
-                    plane_steps: [height * width, panel.run_step()],
+                    plane_steps: [distance * height * width, panel.run_step()],
                     joined: false,
                 };
                 let start = [(first_plane * height + row) * width, 0];
@@ -283,20 +285,19 @@ impl Reading {
 impl Slab {
     fn new(geometry: &Geometry, tap_rows: TapRows) -> Self {
         let [depth, height, _] = geometry.output();
-        let least = LEAST_CHANNELS.min(geometry.c_in);
-        let fits = |planes: usize, rows: usize| {
-            least * Panel::new(geometry, 0..planes, 0..rows, tap_rows).channel_step() <= BLOCK_FLOATS
-        };
+        let least = LEAST_TERMS.div_ceil(geometry.taps()).min(geometry.c_in.max(1));
+        let channel = |planes, rows| Panel::of_phase(geometry, 0, planes, 0..rows, tap_rows).channel_step();
+        let fits = |planes, rows| least * channel(planes, rows) <= BLOCK_FLOATS;
         let halved = |n: &usize| (*n > 1).then(|| n.div_ceil(2));
-        let planes = core::iter::successors(Some(depth), halved).find(|&n| fits(n, height)).unwrap_or(1);
+        let all = depth.div_ceil(Panel::distance(geometry));
+        let planes = core::iter::successors(Some(all), halved).find(|&n| fits(n, height)).unwrap_or(1);
         let rows = core::iter::successors(Some(height), halved).find(|&n| fits(planes, n)).unwrap_or(1);
-        let channel = Panel::new(geometry, 0..planes, 0..rows, tap_rows).channel_step();
-        let channels = (BLOCK_FLOATS / channel).clamp(1, geometry.c_in.max(1));
+        let channels = (BLOCK_FLOATS / channel(planes, rows)).clamp(1, geometry.c_in.max(1));
         Self { tap_rows, planes, rows, channels }
     }
 
     fn scratch_len(&self, geometry: &Geometry) -> usize {
-        let panel = Panel::new(geometry, 0..self.planes, 0..self.rows, self.tap_rows);
+        let panel = Panel::of_phase(geometry, 0, self.planes, 0..self.rows, self.tap_rows);
         self.channels * panel.channel_step()
     }
 }
