@@ -24,12 +24,13 @@ use core::ops::Range;
 
 /// Floats of the gradient of the output in a panel: a part of an L2 cache.
 const PANEL_FLOATS: usize = 128 * 1024;
-/// Floats of a band of the slab of products: about an L1 cache.
-const BAND_FLOATS: usize = 8 * 1024;
+/// Floats of a band of the slab of products: a small part of an L2 cache.
+const BAND_FLOATS: usize = 32 * 1024;
 /// Floats of a slab of all products with all taps.
 const SLAB_FLOATS: usize = 32 * 1024;
-/// Positions of a row of the slab, at least where there are so many: enough for the widest tiles.
-const LEAST_POSITIONS: usize = 96;
+/// Positions of a plane in a panel, at least: so many that the rest of a run, and rows that fewer taps reach, weigh
+/// little; or, where these do not fit, enough for the widest tiles.
+const POSITIONS: [usize; 2] = [512, 96];
 /// Rows of a slab of which the tiles are of full height.
 const FULL_ROWS: usize = 24;
 
@@ -72,17 +73,21 @@ impl BackwardData {
         let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, band: height, group: 1 };
         if !scattered {
             let distance = Panel::distance(&geometry);
-            let least = LEAST_POSITIONS.div_ceil(width).min(height);
-            let small = Largest { planes: 1, distance, rows: least };
             let reach = [geometry.reach(0) / distance, geometry.reach(1)];
             let [stride_z, stride_y, _] = geometry.stride;
-            let found = Largest::of_least_copies(
-                [depth, height],
-                distance,
-                |planes, rows| rows >= least && pass.panel_bound(planes, rows) <= PANEL_FLOATS,
-                |planes, rows| [(planes + reach[0]).div_ceil(stride_z), (rows + reach[1]).div_ceil(stride_y)],
-            );
-            pass.largest = found.unwrap_or(small);
+            let least = |positions: usize| positions.div_ceil(width).min(height);
+            let found = POSITIONS.into_iter().find_map(|positions| {
+                Largest::of_least_copies(
+                    [depth, height],
+                    distance,
+                    |planes, rows| rows >= least(positions) && pass.panel_bound(planes, rows) <= PANEL_FLOATS,
+                    |planes, rows| {
+                        [(planes + reach[0]).div_ceil(stride_z), (rows + reach[1]).div_ceil(stride_y)]
+                    },
+                )
+            });
+            let [.., least] = POSITIONS.map(least);
+            pass.largest = found.unwrap_or(Largest { planes: 1, distance, rows: least });
             // a band of the slab
             let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
             pass.band = if in_place { height } else { (BAND_FLOATS / high / width).clamp(least, height) };
