@@ -12,7 +12,7 @@
 //! voxels of `dy` (*scattered*), which leaves of the convolution a product of matrices.
 
 use super::Geometry;
-use super::blocking::{Largest, Part, equal, largest};
+use super::blocking::{Largest, Part};
 use super::combine::{Combine, Term};
 use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
 use super::panel::{Panel, TapRows, odd_lines};
@@ -24,10 +24,13 @@ use core::ops::Range;
 
 /// Floats of the gradient of the output in a panel: a part of an L2 cache.
 const PANEL_FLOATS: usize = 128 * 1024;
-/// Floats of the slab of products: a smaller part of it.
+/// Floats of a band of the slab of products: a small part of an L2 cache.
+const BAND_FLOATS: usize = 32 * 1024;
+/// Floats of a slab of all products with all taps.
 const SLAB_FLOATS: usize = 32 * 1024;
-/// Positions of a row of the slab, at least where there are so many: enough for the widest tiles.
-const LEAST_POSITIONS: usize = 96;
+/// Positions of a plane in a panel, at least: so many that the rest of a run, and rows that fewer taps reach, weigh
+/// little; or, where these do not fit, enough for the widest tiles.
+const POSITIONS: [usize; 2] = [512, 96];
 /// Rows of a slab of which the tiles are of full height.
 const FULL_ROWS: usize = 24;
 
@@ -42,6 +45,8 @@ pub struct BackwardData {
     in_place: bool,
     /// Input planes and rows that are computed at a time.
     largest: Largest,
+    /// Rows of a slab at most, where not all taps are kept apart.
+    band: usize,
     /// Input channels of a slab.
     group: usize,
 }
@@ -65,17 +70,27 @@ impl BackwardData {
         let all = Largest { planes: depth, distance: 1, rows: height };
         let plain = geometry.kernel[2] == 1 && geometry.padding[0][2] == 0 && width == columns;
         let in_place = !scattered && plain && geometry.stride[1..] == [1, 1];
-        let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, group: 1 };
+        let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, band: height, group: 1 };
         if !scattered {
-            let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
-            let least = LEAST_POSITIONS.div_ceil(width).min(height);
-            let slab = if in_place { height } else { (SLAB_FLOATS / high / width).clamp(least, height) };
-            let fits = |planes, rows| pass.panel_bound(planes, rows) <= PANEL_FLOATS;
-            let rows = largest(slab, |rows| fits(1, rows)).max(least);
             let distance = Panel::distance(&geometry);
-            let most = if rows == height { depth.div_ceil(distance) } else { 1 };
-            let planes = largest(most, |planes| fits(planes, height)).max(1);
-            pass.largest = Largest { planes, distance, rows: equal(height, rows) };
+            let reach = [geometry.reach(0) / distance, geometry.reach(1)];
+            let [stride_z, stride_y, _] = geometry.stride;
+            let least = |positions: usize| positions.div_ceil(width).min(height);
+            let found = POSITIONS.into_iter().find_map(|positions| {
+                Largest::of_least_copies(
+                    [depth, height],
+                    distance,
+                    |planes, rows| rows >= least(positions) && pass.panel_bound(planes, rows) <= PANEL_FLOATS,
+                    |planes, rows| {
+                        [(planes + reach[0]).div_ceil(stride_z), (rows + reach[1]).div_ceil(stride_y)]
+                    },
+                )
+            });
+            let [.., least] = POSITIONS.map(least);
+            pass.largest = found.unwrap_or(Largest { planes: 1, distance, rows: least });
+            // a band of the slab
+            let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
+            pass.band = if in_place { height } else { (BAND_FLOATS / high / width).clamp(least, height) };
         }
         let family = kernels.micro().convolve;
         let cost = |group: usize| {
@@ -84,7 +99,11 @@ impl BackwardData {
                 + cost_of_rows(family, rest * pass.apart())
         };
         let full = FULL_ROWS.div_ceil(pass.apart());
-        let most = if in_place { geometry.c_in } else { SLAB_FLOATS / (pass.apart() * pass.slab_step()) };
+        let most = match (in_place, scattered) {
+            (true, _) => geometry.c_in,
+            (_, true) => SLAB_FLOATS / (pass.apart() * pass.slab_step()),
+            _ => BAND_FLOATS / (pass.apart() * pass.slab_step()),
+        };
         let most = most.max(full).min(geometry.c_in);
         let mut best = (f32::INFINITY, 1);
         for group in 1..=most {
@@ -127,7 +146,7 @@ impl BackwardData {
             } else {
                 terms += if self.in_place { 0 } else { part.planes * part.rows.len() };
                 copied += self.readers(&part).1 * geometry.readers(1, &part.rows).len();
-                for segment in segments(geometry, part.rows) {
+                for segment in segments(geometry, part.rows, self.band) {
                     let taps_y = geometry.taps_of(1, segment.first).count();
                     vectors += taps_z * taps_y * (segment.count * width).div_ceil(lanes);
                 }
@@ -217,7 +236,11 @@ impl BackwardData {
     /// Distance between rows of the slab.
     fn slab_step(&self) -> usize {
         let width = self.geometry.output()[2];
-        odd_lines(if self.scattered { self.geometry.output_len() } else { self.largest.rows * width })
+        odd_lines(if self.scattered {
+            self.geometry.output_len()
+        } else {
+            self.band.min(self.largest.rows) * width
+        })
     }
 
     fn slab_len(&self) -> usize {
@@ -418,8 +441,7 @@ impl BackwardData {
         let dilation_x = geometry.dilation[2];
         let slab_step = self.slab_step();
         let slab = slab.as_mut_ptr();
-        let mut slab_row = 0;
-        for segment in segments(geometry, part.clone()) {
+        for segment in segments(geometry, part.clone(), self.band) {
             let taps = geometry.taps_of(0, plane).flat_map(|(z, from_z)| {
                 geometry.taps_of(1, segment.first).map(move |(y, from_y)| Tap {
                     source: source.position(from_z, from_y, width) as u32,
@@ -429,11 +451,7 @@ impl BackwardData {
             let taps = table::write(table, taps);
             let to = dx.as_mut_ptr().wrapping_add((segment.first - part.start) * columns);
             let runs = Runs::one(segment.count * width);
-            let target = if self.in_place {
-                (to, dx.stride())
-            } else {
-                (slab.wrapping_add(slab_row * width), slab_step)
-            };
+            let target = if self.in_place { (to, dx.stride()) } else { (slab, slab_step) };
             let adds = accumulate && self.in_place;
             // SAFETY: the panel holds the planes and rows of the gradient that meet this segment; its rows are read
             // by the taps of the first one, each from the next row. The target is the rows of the segment, in place
@@ -442,10 +460,8 @@ impl BackwardData {
                 self.sweep(source.floats.as_ptr(), source.channel_step, weights, taps, &runs, target, adds);
             }
             if !self.in_place {
-                let terms = (0..kx).map(|x| Term {
-                    source: (x * slab_step + slab_row * width) as u32,
-                    shift: (x * dilation_x) as u32,
-                });
+                let terms =
+                    (0..kx).map(|x| Term { source: (x * slab_step) as u32, shift: (x * dilation_x) as u32 });
                 let terms = table::write(table, terms);
                 let first = segment.first - part.start;
                 let combine = self.combine(terms, slab, accumulate, first, segment.count, &mut dx);
@@ -453,7 +469,6 @@ impl BackwardData {
                 // target are its rows in each channel of `dx`.
                 unsafe { (self.kernels.table().combine)(&combine) }
             }
-            slab_row += segment.count;
         }
     }
 }
@@ -510,8 +525,8 @@ struct Segment {
     count: usize,
 }
 
-/// Cuts rows into segments.
-fn segments(geometry: &Geometry, rows: Range<usize>) -> impl Iterator<Item = Segment> {
+/// Cuts rows into segments of at most `most` rows.
+fn segments(geometry: &Geometry, rows: Range<usize>, most: usize) -> impl Iterator<Item = Segment> {
     let geometry = *geometry;
     let stride = geometry.stride[1];
     (rows.start..rows.end.min(rows.start + stride)).flat_map(move |first| {
@@ -527,7 +542,7 @@ fn segments(geometry: &Geometry, rows: Range<usize>) -> impl Iterator<Item = Seg
                 return None;
             }
             let (first, same) = (next, taps(next));
-            while next < end && taps(next) == same {
+            while next < end && (next - first) / stride < most && taps(next) == same {
                 next += stride;
             }
             Some(Segment { first, count: (next - first) / stride })

@@ -49,18 +49,20 @@ impl Blocking {
         best.map_or(least, |(_, blocking)| blocking)
     }
 
-    /// The largest panels of so many channels.
+    /// The largest panels of so many channels: whole planes, or else rows of one plane. (Bands of several planes
+    /// would copy less, but few channels of whole planes leave more of the L1 cache to the weights.)
     fn largest(geometry: &Geometry, channels: usize, tap_rows: TapRows) -> Option<Self> {
         let [depth, height, _] = geometry.output();
         let fits = |planes, rows| channels * Panel::bound(geometry, planes, rows, tap_rows) <= PANEL_FLOATS;
         let distance = Panel::distance(geometry);
         let planes = largest(depth.div_ceil(distance), |planes| fits(planes, height));
-        let rows = if planes > 0 { height } else { largest(height, |rows| fits(1, rows)) };
-        (rows > 0).then(|| Self {
-            channels,
-            largest: Largest { planes: planes.max(1), distance, rows: equal(height, rows) },
-            tap_rows,
-        })
+        let most = if planes > 0 { height } else { largest(height, |rows| fits(1, rows)) };
+        if most == 0 {
+            return None;
+        }
+        // bands as equal as can be
+        let rows = height.div_ceil(height.div_ceil(most));
+        Some(Self { channels, largest: Largest { planes: planes.max(1), distance, rows }, tap_rows })
     }
 
     /// The panel of a part of the output.
@@ -131,41 +133,79 @@ pub(crate) struct Largest {
     pub planes: usize,
     /// Distance between the planes of a part.
     pub distance: usize,
-    /// Rows of a part; all of a plane if it has several planes.
+    /// Rows of each.
     pub rows: usize,
 }
 
 impl Largest {
+    /// Of an image of `depth` planes of `height` rows, the parts that fit and whose copies are smallest beside them;
+    /// `None` if none fits. `copied` tells the planes and rows of the copy of a part.
+    pub fn of_least_copies(
+        [depth, height]: [usize; 2],
+        distance: usize,
+        fits: impl Fn(usize, usize) -> bool,
+        copied: impl Fn(usize, usize) -> [usize; 2],
+    ) -> Option<Self> {
+        let mut best: Option<(f32, Self)> = None;
+        let mut rows = height;
+        let mut bands = 1;
+        while rows > 0 {
+            let planes = largest(depth.div_ceil(distance), |planes| fits(planes, rows));
+            if planes > 0 {
+                let [copied_planes, copied_rows] = copied(planes, rows);
+                let share = (copied_planes * copied_rows) as f32 / (planes * rows) as f32;
+                if best.is_none_or(|(least, _)| share < least) {
+                    best = Some((share, Self { planes, distance, rows }));
+                }
+            }
+            if rows == 1 {
+                break;
+            }
+            while height.div_ceil(bands) >= rows {
+                bands += 1;
+            }
+            rows = height.div_ceil(bands);
+        }
+        best.map(|(_, largest)| largest)
+    }
+
     /// Cuts the rows `rows` of an image, those of all its planes counted on.
     pub fn parts(&self, height: usize, rows: Range<usize>) -> impl Iterator<Item = Part> + use<> {
         let Self { planes: most_planes, distance, rows: most_rows } = *self;
-        let (mut next, mut phase, mut done) = (rows.start, 0, 0);
+        let (mut next, mut phase, mut done, mut band) = (rows.start, 0, 0, 0);
         core::iter::from_fn(move || {
             if next >= rows.end {
                 return None;
             }
             let (plane, row, left) = (next / height, next % height, rows.end - next);
             let whole = left / height;
-            if row == 0 && whole > 0 && most_rows == height {
-                // the planes of one phase after the other, in nearly equal parts
-                let of_phase = (whole - phase).div_ceil(distance);
-                let parts = of_phase.div_ceil(most_planes);
-                let start = done * of_phase / parts;
-                let planes = (done + 1) * of_phase / parts - start;
-                let first_plane = plane + phase + start * distance;
-                done += 1;
-                if done == parts {
-                    (phase, done) = (phase + 1, 0);
-                }
-                if phase == distance.min(whole) {
-                    phase = 0;
-                    next += whole * height;
-                }
-                return Some(Part { first_plane, planes, distance, rows: 0..height });
+            if row > 0 || whole == 0 {
+                let count = left.min(height - row).min(most_rows);
+                next += count;
+                return Some(Part { first_plane: plane, planes: 1, distance, rows: row..row + count });
             }
-            let count = left.min(height - row).min(most_rows);
-            next += count;
-            Some(Part { first_plane: plane, planes: 1, distance, rows: row..row + count })
+            // of the whole planes, those of one phase after the other, in nearly equal parts; and so for each band
+            let of_phase = (whole - phase).div_ceil(distance);
+            let parts = of_phase.div_ceil(most_planes);
+            let start = done * of_phase / parts;
+            let part = Part {
+                first_plane: plane + phase + start * distance,
+                planes: (done + 1) * of_phase / parts - start,
+                distance,
+                rows: band..(band + most_rows).min(height),
+            };
+            done += 1;
+            if done == parts {
+                (phase, done) = (phase + 1, 0);
+            }
+            if phase == distance.min(whole) {
+                (phase, band) = (0, part.rows.end);
+            }
+            if band == height {
+                band = 0;
+                next += whole * height;
+            }
+            Some(part)
         })
     }
 }
@@ -184,7 +224,32 @@ pub(crate) fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// The length of parts of `all` that are at most `most` and as equal as can be.
-pub(crate) fn equal(all: usize, most: usize) -> usize {
-    all.div_ceil(all.div_ceil(most.max(1)).max(1))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn parts_cover_every_row_once() {
+        for (depth, height, distance) in [(1, 1, 1), (5, 4, 1), (7, 3, 2), (9, 6, 4), (2, 9, 3)] {
+            for (planes, rows) in [(1, 1), (2, 3), (3, 2), (9, 9)] {
+                let largest = Largest { planes, distance, rows };
+                for start in 0..depth * height {
+                    for end in start..=depth * height {
+                        let mut seen = vec![0; depth * height];
+                        for part in largest.parts(height, start..end) {
+                            assert!(part.planes <= planes && part.rows.len() <= rows && part.planes > 0);
+                            for plane in part.planes() {
+                                part.rows.clone().for_each(|row| seen[plane * height + row] += 1);
+                            }
+                        }
+                        let within = |row: &usize| (start..end).contains(row);
+                        for (row, count) in seen.into_iter().enumerate() {
+                            assert_eq!(count, usize::from(within(&row)), "{largest:?} {start}..{end}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -51,10 +51,10 @@ pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
             let padded = at + work.before;
             // SAFETY: the caller's contract; `lanes` columns of the target exist from `at` on.
             unsafe {
-                let mut terms = work
-                    .terms
-                    .iter()
-                    .filter(|term| padded % work.stride == term.shift as usize % work.stride);
+                // divisions take their time, and strides are rare
+                let mut terms = work.terms.iter().filter(|term| {
+                    work.stride == 1 || padded % work.stride == term.shift as usize % work.stride
+                });
                 let mut accumulate = work.accumulate;
                 loop {
                     let mut sources = [work.source; GROUP];
@@ -62,7 +62,8 @@ pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
                     let (mut found, mut whole) = (0, lanes == V::LANES);
                     for term in terms.by_ref() {
                         // may be negative: wrapping, and lanes to the left of the row are not touched
-                        let column = (padded as isize - term.shift as isize) / work.stride as isize;
+                        let shifted = padded as isize - term.shift as isize;
+                        let column = if work.stride == 1 { shifted } else { shifted / work.stride as isize };
                         let start = (-column).clamp(0, V::LANES as isize) as usize;
                         let end = (source_columns as isize - column).clamp(0, lanes as isize) as usize;
                         if start >= end {
