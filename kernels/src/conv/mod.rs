@@ -1,15 +1,14 @@
 //! Direct convolution on plain `[channel][z][y][x]` images: forward, backward-data and backward-weights.
 //!
-//! All three passes run the lanes of a vector along x over *flattened rows*: the rows of a z-plane are taken as
-//! one long row at the input's pitch, so that a tap of the kernel is a constant offset. The few garbage columns
-//! between two rows of the output are computed and left out when a tile is stored; where they would be many
-//! (large kernels, large dilations) the rows are walked one by one instead (`lines`).
+//! Forward and backward-data run the lanes of a vector along x over exact runs of positions, which they find in
+//! private copies of a part of their source (`panel`): strides, padding and dilations are matters of the copy, and for
+//! the micro-kernel a table of taps.
 //!
 //! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights; both exist
-//!   for every register tile of a small `family`.
-//! * `sweep` leads the former over an image; `forward`, `backward_data` and `backward_weights` hold the safe
-//!   methods of [`Kernels`](crate::Kernels); `pack` and `gradient` define the private layouts of the weights and
-//!   of the output's gradient.
+//!   for every register tile of a small `family`. `sweep` leads the former over the runs of a panel.
+//! * `forward`, `backward_data` and `backward_weights` hold the passes; `blocking` decides what a panel holds,
+//!   `combine` ends backward-data, `gradient` defines the layout of the gradient in backward-weights (and `lines` its
+//!   vectors), and `table` keeps tables in scratch memory.
 //!
 //! `kernels/README.md` tells the contracts, layouts and register budgets.
 
