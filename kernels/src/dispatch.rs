@@ -7,6 +7,7 @@
 use core::ops::Range;
 
 use crate::conv::family::{MicroKernels, register_tiles};
+use crate::conv::product::Product;
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
@@ -125,9 +126,15 @@ macro_rules! kernel_table {
             // SAFETY: as above.
             unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
         }
+        $($features)*
+        unsafe fn multiply<const R: usize, const N: usize>(product: &Product) {
+            // SAFETY: as above.
+            unsafe { crate::conv::product::multiply::<$vector, R, N>(product) }
+        }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
             reduce: register_tiles!($registers, reduce),
+            product: register_tiles!($registers, multiply),
         };
     };
 }
@@ -164,6 +171,7 @@ kernel_table! {
          accumulate: bool, dx: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);

@@ -6,7 +6,7 @@ mod reference;
 
 use reference::{Problem, Random, edge_cases, random_geometry};
 use std::ops::Range;
-use znn_kernels::conv::{BackwardData, Epilogue, Forward, Geometry};
+use znn_kernels::conv::{BackwardData, BackwardWeights, Epilogue, Forward, Geometry};
 use znn_kernels::{Isa, Kernels, Rows, RowsMut, Transfer};
 
 fn tiers() -> Vec<Kernels> {
@@ -22,12 +22,6 @@ fn geometries() -> Vec<Geometry> {
     let mut geometries = edge_cases();
     geometries.extend((0..120).map(|_| random_geometry(&mut random)));
     geometries
-}
-
-/// Those without stride and padding.
-fn valid_geometries() -> Vec<Geometry> {
-    let valid = |geometry: &Geometry| geometry.stride == [1; 3] && geometry.padding == [[0; 3]; 2];
-    geometries().into_iter().filter(valid).collect()
 }
 
 /// Memory whose ends are guarded by canaries, and which starts at any alignment.
@@ -57,15 +51,6 @@ impl Canaries {
         assert!(self.memory[..self.start].iter().chain(&after).all(|&v| v == CANARY), "written outside");
         self.memory.split_off(self.start)
     }
-}
-
-fn padded(kernels: &Kernels, geometry: &Geometry, dy: &[f32]) -> Vec<f32> {
-    let len = kernels.padded_gradient_len(geometry);
-    let mut padded = vec![f32::NAN; geometry.c_out * len];
-    for (padded, dy) in padded.chunks_mut(len).zip(dy.chunks(geometry.output_len())) {
-        kernels.pad_gradient(geometry, dy, padded);
-    }
-    padded
 }
 
 /// Scratch memory that holds what no result may depend on.
@@ -120,17 +105,17 @@ fn backward_data(kernels: &Kernels, problem: &Problem, accumulate: bool, dx: &mu
 }
 
 fn backward_weights(kernels: &Kernels, problem: &Problem, accumulate: bool, dw: &mut [f32]) {
-    let geometry = &problem.geometry;
-    let padded = padded(kernels, geometry, &problem.dy);
-    kernels.conv_backward_weights(
-        geometry,
+    let geometry = problem.geometry;
+    let pass = BackwardWeights::new(*kernels, geometry);
+    pass.run(
         Rows::new(&problem.x, geometry.input_len()),
-        Rows::new(&padded, kernels.padded_gradient_len(geometry)),
+        Rows::new(&problem.dy, geometry.output_len()),
         0..geometry.c_out,
         0..geometry.c_in,
         0..geometry.output()[0],
         accumulate,
         dw,
+        &mut scratch(pass.scratch_len()),
     );
 }
 
@@ -173,7 +158,7 @@ fn backward_data_matches_the_reference() {
 #[test]
 fn backward_weights_matches_the_reference() {
     for kernels in tiers() {
-        for (seed, geometry) in valid_geometries().into_iter().enumerate() {
+        for (seed, geometry) in geometries().into_iter().enumerate() {
             let problem = Problem::random(geometry, seed as u64);
             let mut dw = Canaries::new(problem.weights.len(), seed % 16, f32::NAN);
             backward_weights(&kernels, &problem, false, dw.get());
@@ -291,7 +276,7 @@ fn backward_passes_accumulate() {
             expected.iter_mut().for_each(|v| *v += 0.5);
             assert_close(&dx.into_checked(), &expected, magnitude + 0.5, &what);
         }
-        for (seed, geometry) in valid_geometries().into_iter().enumerate().step_by(7) {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(7) {
             let problem = Problem::random(geometry, 3000 + seed as u64);
             let what = format!("{kernels:?} {geometry:?}");
             let mut dw = Canaries::new(problem.weights.len(), seed % 16, 0.5);
@@ -372,14 +357,14 @@ fn tasks_give_the_bits_of_the_whole() {
 #[test]
 fn tasks_of_backward_weights_give_the_bits_of_the_whole() {
     for kernels in tiers() {
-        for (seed, geometry) in valid_geometries().into_iter().enumerate().step_by(2) {
+        for (seed, geometry) in geometries().into_iter().enumerate().step_by(2) {
             let geometry = &geometry;
             let problem = Problem::random(*geometry, 4000 + seed as u64);
             let mut random = Random::new(seed as u64);
             let x = Rows::new(&problem.x, geometry.input_len());
-            let padded_len = kernels.padded_gradient_len(geometry);
-            let padded = padded(&kernels, geometry, &problem.dy);
-            let padded = Rows::new(&padded, padded_len);
+            let dy = Rows::new(&problem.dy, geometry.output_len());
+            let pass = BackwardWeights::new(kernels, *geometry);
+            let mut scratch = scratch(pass.scratch_len());
 
             let mut whole = vec![0.0; problem.weights.len()];
             backward_weights(&kernels, &problem, false, &mut whole);
@@ -388,16 +373,9 @@ fn tasks_of_backward_weights_give_the_bits_of_the_whole() {
             for out_channels in split(&mut random, geometry.c_out, 1) {
                 for in_channels in split(&mut random, geometry.c_in, 1) {
                     let mut dw = vec![f32::NAN; out_channels.len() * in_channels.len() * taps];
-                    kernels.conv_backward_weights(
-                        geometry,
-                        x,
-                        padded,
-                        out_channels.clone(),
-                        in_channels.clone(),
-                        0..geometry.output()[0],
-                        false,
-                        &mut dw,
-                    );
+                    let planes = 0..geometry.output()[0];
+                    let (c_out, c_in) = (out_channels.clone(), in_channels.clone());
+                    pass.run(x, dy, c_out, c_in, planes, false, &mut dw, &mut scratch);
                     for (o, dw) in out_channels.clone().zip(dw.chunks(in_channels.len() * taps)) {
                         let start = (o * geometry.c_in + in_channels.start) * taps;
                         parts[start..start + dw.len()].copy_from_slice(dw);
@@ -410,7 +388,7 @@ fn tasks_of_backward_weights_give_the_bits_of_the_whole() {
             let mut parts = vec![f32::NAN; whole.len()];
             for (i, planes) in split(&mut random, geometry.output()[0], 1).into_iter().enumerate() {
                 let (c_out, c_in) = (0..geometry.c_out, 0..geometry.c_in);
-                kernels.conv_backward_weights(geometry, x, padded, c_out, c_in, planes, i > 0, &mut parts);
+                pass.run(x, dy, c_out, c_in, planes, i > 0, &mut parts, &mut scratch);
             }
             let (expected, magnitude) = problem.backward_weights();
             assert_close(&parts, &expected, magnitude, &format!("{kernels:?} {geometry:?}"));
@@ -454,20 +432,13 @@ fn nothing_beyond_the_views_is_touched() {
             pass.run(dy_slab, rows, false, all, RowsMut::new(&mut dx, geometry.input_len()), &mut scratch);
             assert_eq!(dx[..], expected, "{kernels:?} {geometry:?}");
 
-            if geometry.stride != [1; 3] || geometry.padding != [[0; 3]; 2] {
-                continue;
-            }
-            let padded_len = kernels.padded_gradient_len(&geometry);
-            let mut padded = empty(geometry.c_out * padded_len);
-            for (map, padded) in padded.chunks_mut(padded_len).enumerate() {
-                kernels.pad_gradient(&geometry, dy.row(map), padded);
-            }
-            let padded = Rows::new(&padded, padded_len);
-            let (c_in, c_out, depth) = (0..geometry.c_in, 0..geometry.c_out, geometry.output()[0]);
             let mut expected = vec![0.0; problem.weights.len()];
             backward_weights(&kernels, &problem, false, &mut expected);
+            let pass = BackwardWeights::new(kernels, geometry);
+            let mut scratch = empty(pass.scratch_len());
             let mut dw = empty(expected.len());
-            kernels.conv_backward_weights(&geometry, x, padded, c_out, c_in, 0..depth, false, &mut dw);
+            let (c_out, c_in, planes) = (0..geometry.c_out, 0..geometry.c_in, 0..geometry.output()[0]);
+            pass.run(x, dy, c_out, c_in, planes, false, &mut dw, &mut scratch);
             assert_eq!(dw[..], expected, "{kernels:?} {geometry:?}");
         }
     }

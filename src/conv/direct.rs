@@ -3,24 +3,19 @@
 use std::ops::Range;
 
 use znn_kernels::Kernels;
-use znn_kernels::conv::{BackwardData, Epilogue, Forward, Geometry};
+use znn_kernels::conv::{BackwardData, BackwardWeights, Epilogue, Forward, Geometry};
 
 use super::{Algorithm, Destination, Layer, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
 
 pub(super) struct Direct {
     layer: Layer,
-    /// The layer's sizes as the kernels see them; see [`sections_of_rows`].
-    geometry: Geometry,
     kernels: Kernels,
-    /// The output gradient in the padded layout, which two passes read.
-    padded: Option<Buffer>,
 }
 
 impl Direct {
     pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
-        let geometry = sections_of_rows(layer.problem.geometry());
-        Self { layer, geometry, kernels: tools.kernels, padded: None }
+        Self { layer, kernels: tools.kernels }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -30,32 +25,6 @@ impl Direct {
     /// Nanoseconds of a fraction of a pass, for priorities.
     fn cost(&self, part: usize, all: usize) -> f64 {
         self.layer.problem.flops() / 50.0 * part as f64 / all as f64
-    }
-
-    /// The output gradient with its rows at the input's pitch.
-    fn pad_gradient(&mut self, plan: &mut PlanBuilder, dy: Buffer) -> Buffer {
-        if let Some(padded) = self.padded {
-            return padded;
-        }
-        let (geometry, kernels) = (self.geometry, self.kernels);
-        let len = kernels.padded_gradient_len(&geometry);
-        let padded = plan.transient(geometry.c_out, len);
-        let parts = plan.splits().min(geometry.c_out);
-        for part in 0..parts {
-            let maps = PlanBuilder::part(geometry.c_out, 1, parts, part);
-            let (read, write) = (plan.rows(dy, maps.clone()), plan.rows(padded, maps.clone()));
-            plan.task(self.label("pad_gradient"), (len * maps.len()) as f64 / 8.0)
-                .read(read)
-                .write(write)
-                .run(move |views| {
-                    let ([dy], [mut padded]) = (views.reads.take(), views.writes.take());
-                    for map in 0..dy.rows() {
-                        kernels.pad_gradient(&geometry, dy.row(map), padded.row_mut(map));
-                    }
-                });
-        }
-        self.padded = Some(padded);
-        padded
     }
 }
 
@@ -118,18 +87,12 @@ impl Algorithm for Direct {
     }
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
-        /// Output maps of a task, at least: the micro-kernel reads the input once for so many.
-        const LEAST_MAPS: usize = 4;
-        /// Floats of each image that are worth a task of their own.
-        const LEAST_VOXELS: usize = 4096;
-        let (geometry, kernels) = (self.geometry, self.kernels);
-        let padded = self.pad_gradient(plan, dy);
-        let [depth, height, width] = geometry.output();
+        let geometry = rows_as_planes(self.layer.problem.geometry());
+        let pass = BackwardWeights::new(self.kernels, geometry);
+        let [depth, ..] = geometry.output();
         let taps = geometry.taps();
-        let out_parts = plan.splits().min(geometry.c_out.div_ceil(LEAST_MAPS));
-        let in_parts = plan.splits().div_ceil(out_parts).min(geometry.c_in);
-        let worthwhile = (depth * height * width).div_ceil(LEAST_VOXELS).min(depth);
-        let plane_parts = plan.splits().div_ceil(out_parts * in_parts).min(worthwhile);
+        let (in_parts, plane_parts, out_parts) = weight_grid(plan.splits(), &geometry);
+        let cost = self.cost(1, out_parts * in_parts * plane_parts);
         let mut gradients = Vec::new();
         for out_part in 0..out_parts {
             for in_part in 0..in_parts {
@@ -138,28 +101,58 @@ impl Algorithm for Direct {
                 let sum = plan.sum(rows.len() * inputs.len() * taps, plane_parts);
                 for plane_part in 0..plane_parts {
                     let planes = PlanBuilder::part(depth, 1, plane_parts, plane_part);
-                    let (x, padded) = (plan.whole(x), plan.whole(padded));
+                    let (x, dy) = (plan.whole(x), plan.whole(dy));
                     let (rows, inputs) = (rows.clone(), inputs.clone());
-                    plan.task(
-                        self.label("backward_weights"),
-                        self.cost(1, out_parts * in_parts * plane_parts),
-                    )
-                    .read(x)
-                    .read(padded)
-                    .contribute(sum)
-                    .deferred()
-                    .run(move |views| {
-                        let [x, padded] = views.reads.take();
-                        let (rows, inputs, planes) = (rows.clone(), inputs.clone(), planes.clone());
-                        kernels.conv_backward_weights(
-                            &geometry, x, padded, rows, inputs, planes, false, views.sum,
-                        );
-                    });
+                    plan.task(self.label("backward_weights"), cost)
+                        .read(x)
+                        .read(dy)
+                        .scratch(pass.scratch_len())
+                        .contribute(sum)
+                        .deferred()
+                        .run(move |views| {
+                            let [x, dy] = views.reads.take();
+                            let (rows, inputs, planes) = (rows.clone(), inputs.clone(), planes.clone());
+                            pass.run(x, dy, rows, inputs, planes, false, views.sum, views.scratch);
+                        });
                 }
                 gradients.push(WeightGradient { rows, cols: inputs.start * taps..inputs.end * taps, sum });
             }
         }
         gradients
+    }
+}
+
+/// How many parts of the input maps, of the planes and of the output maps make about `splits` tasks of backward-weights.
+///
+/// Parts of the input maps come first, since nothing is done twice for them; then planes, whose partial sums are added
+/// up; parts of the output maps would prepare the same input.
+fn weight_grid(splits: usize, geometry: &Geometry) -> (usize, usize, usize) {
+    /// Taps of input maps that are worth another pass over the output's gradient.
+    const TERMS: usize = 96;
+    /// Voxels of an output map whose products take some fifty times as long as adding their sums to others.
+    const VOXELS: usize = 800;
+    /// Output maps that are worth preparing the input for.
+    const OUTPUTS: usize = 16;
+    let in_parts = (geometry.c_in * geometry.taps() / TERMS).clamp(1, splits.min(geometry.c_in));
+    let depth = geometry.output()[0];
+    let plane_parts = splits.div_ceil(in_parts).min(geometry.output_len() / VOXELS).clamp(1, depth);
+    let out_parts = splits.div_ceil(in_parts * plane_parts).min(geometry.c_out / OUTPUTS).max(1);
+    (in_parts, plane_parts, out_parts)
+}
+
+/// A 2D image as a stack of planes of one row each: tasks can then split it by rows.
+fn rows_as_planes(geometry: Geometry) -> Geometry {
+    let ([1, height, width], [1, ky, kx]) = (geometry.input, geometry.kernel) else { return geometry };
+    if geometry.padding.iter().any(|side| side[0] > 0) {
+        return geometry;
+    }
+    Geometry {
+        input: [height, 1, width],
+        kernel: [ky, 1, kx],
+        dilation: [geometry.dilation[1], 1, geometry.dilation[2]],
+        stride: [geometry.stride[1], 1, geometry.stride[2]],
+        padding: geometry.padding.map(|[_, y, x]| [y, 0, x]),
+        ..geometry
     }
 }
 
@@ -214,22 +207,5 @@ impl Split {
             (0..map_parts)
                 .map(move |map| (PlanBuilder::part(maps, 1, map_parts, map), row_part(row_parts, row)))
         })
-    }
-}
-
-/// A wide 2D image as a stack of sections of one row each: tasks can then split it by rows. Narrow images stay
-/// flattened, because a row of few vectors wastes a large part of its last one.
-fn sections_of_rows(geometry: Geometry) -> Geometry {
-    const WIDE: usize = 64;
-    let ([1, height, width], [1, ky, kx]) = (geometry.input, geometry.kernel) else { return geometry };
-    if width < WIDE {
-        return geometry;
-    }
-    let [_, dilation_y, dilation_x] = geometry.dilation;
-    Geometry {
-        input: [height, 1, width],
-        kernel: [ky, 1, kx],
-        dilation: [dilation_y, 1, dilation_x],
-        ..geometry
     }
 }

@@ -1,5 +1,6 @@
 //! The family of register tiles, and the choice of one for a number of channels.
 
+use super::product::Product;
 use super::reduction::Reduction;
 use super::tile::Tile;
 
@@ -21,6 +22,8 @@ pub(crate) struct MicroKernels {
     pub convolve: Family<unsafe fn(&Tile<'_>)>,
     /// Backward-weights.
     pub reduce: Family<unsafe fn(&Reduction)>,
+    /// The same for small images.
+    pub product: Family<unsafe fn(&Product)>,
 }
 
 /// All register tiles of a micro-kernel for a tier of 16 or 32 vector registers.

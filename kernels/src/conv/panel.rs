@@ -77,6 +77,14 @@ impl TapRows {
 }
 
 impl Panel {
+    /// A panel for the given output planes and, of each, the given rows.
+    ///
+    /// # Panics
+    /// As [`Panel::of_phase`].
+    pub fn new(geometry: &Geometry, planes: Range<usize>, rows: Range<usize>, tap_rows: TapRows) -> Self {
+        Self::with_distance(geometry, 1, planes.start, planes.len(), rows, tap_rows)
+    }
+
     /// A panel for `planes` output planes from `first` on that lie [`Panel::distance`] apart and, of each, the given
     /// rows.
     ///
