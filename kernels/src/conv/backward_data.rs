@@ -295,15 +295,14 @@ impl BackwardData {
         self.panel_bound(self.largest.planes, self.largest.rows)
     }
 
-    /// Computes rows `slab_rows` of a target for a group: `target_step` apart, at the positions of `runs`.
+    /// Computes the rows of a target `(start, distance)` for a group, at the positions of `runs`.
     ///
     /// # Safety
     /// The taps of `table` read the source within the panel at all positions of `runs`; the target is writable there
     /// for each (channel of `weights`, tap kept apart), and initialised if `accumulate`.
     unsafe fn sweep(
         &self,
-        source: *const f32,
-        channel_step: usize,
+        source: &Source<'_>,
         weights: Rows<'_>,
         taps: &[Tap],
         runs: &Runs,
@@ -317,9 +316,9 @@ impl BackwardData {
         for first in (0..rows).step_by(block) {
             let weight = |row: usize| row / apart * all + row % apart;
             let mut tile = Tile {
-                source,
+                source: source.floats.as_ptr(),
                 channels: self.geometry.c_out,
-                channel_step,
+                channel_step: source.channel_step,
                 taps,
                 weights: weights.as_ptr(),
                 weight_step: weights.stride(),
@@ -343,9 +342,7 @@ impl BackwardData {
         let runs = Runs::one(self.geometry.output_len());
         let target = (slab.as_mut_ptr(), self.slab_step());
         // SAFETY: the panel is the whole gradient; the slab has a row of as many floats for each channel and tap.
-        unsafe {
-            self.sweep(source.floats.as_ptr(), source.channel_step, weights, taps, &runs, target, false)
-        }
+        unsafe { self.sweep(source, weights, taps, &runs, target, false) }
     }
 
     /// Scattered: what each row of a part is the sum of, for the first row and all that follow.
@@ -457,7 +454,7 @@ impl BackwardData {
             // by the taps of the first one, each from the next row. The target is the rows of the segment, in place
             // or in the slab, which has room for all rows of the part.
             unsafe {
-                self.sweep(source.floats.as_ptr(), source.channel_step, weights, taps, &runs, target, adds);
+                self.sweep(source, weights, taps, &runs, target, adds);
             }
             if !self.in_place {
                 let terms =

@@ -1,14 +1,14 @@
 //! Direct convolution on plain `[channel][z][y][x]` images: forward, backward-data and backward-weights.
 //!
-//! All three passes run the lanes of a vector along x over *flattened rows*: the rows of a z-plane are taken as
-//! one long row at the input's pitch, so that a tap of the kernel is a constant offset. The few garbage columns
-//! between two rows of the output are computed and left out when a tile is stored; where they would be many
-//! (large kernels, large dilations) the rows are walked one by one instead (`lines`).
+//! Forward and backward-data run the lanes of a vector along x over exact runs of positions, which they find in
+//! private copies of a part of their source (`panel`): strides, padding and dilations are matters of the copy, and for
+//! the micro-kernel a table of taps.
 //!
 //! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights, `product` the same
 //!   for tiny images (`columns`); all exist for every register tile of a small `family`.
-//! * `sweep` leads the former over an image, `lines` the second; `forward`, `backward_data` and `backward_weights` are
-//!   the passes; `panel` defines the private layout of the input.
+//! * `sweep` leads the first over the runs of a panel, `lines` the second; `forward`, `backward_data` and
+//!   `backward_weights` are the passes. `blocking` decides what a panel holds, `combine` ends backward-data, and
+//!   `table` keeps tables in scratch memory.
 //!
 //! `kernels/README.md` tells the contracts, layouts and register budgets.
 

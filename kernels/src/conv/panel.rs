@@ -80,15 +80,16 @@ impl Panel {
     /// A panel for the given output planes and, of each, the given rows.
     ///
     /// # Panics
-    /// Where the ranges are empty or lie outside of the output, or the rows have a stride and are to be shared.
+    /// As [`Panel::of_phase`].
     pub fn new(geometry: &Geometry, planes: Range<usize>, rows: Range<usize>, tap_rows: TapRows) -> Self {
         Self::with_distance(geometry, 1, planes.start, planes.len(), rows, tap_rows)
     }
 
-    /// A panel for `planes` output planes from `first` on that lie [`Panel::distance`] apart.
+    /// A panel for `planes` output planes from `first` on that lie [`Panel::distance`] apart and, of each, the given
+    /// rows.
     ///
     /// # Panics
-    /// As [`Panel::new`].
+    /// Where there are none, or they lie outside of the output, or the strides do not allow the layout.
     pub fn of_phase(
         geometry: &Geometry,
         first: usize,
@@ -488,12 +489,8 @@ mod tests {
                     continue;
                 }
                 let distance = if random.within(0, 1) == 0 { 1 } else { Panel::distance(&geometry) };
-                let panel = if distance == 1 {
-                    Panel::new(&geometry, planes.clone(), rows.clone(), tap_rows)
-                } else {
-                    let count = planes.len().div_ceil(distance);
-                    Panel::of_phase(&geometry, planes.start, count, rows.clone(), tap_rows)
-                };
+                let (first, count) = (planes.start, planes.len().div_ceil(distance));
+                let panel = Panel::with_distance(&geometry, distance, first, count, rows.clone(), tap_rows);
                 let runs = panel.runs_to(rows.len() * width);
                 let (count, length) = panel.runs();
                 assert_eq!(count * length, planes.len().div_ceil(distance) * rows.len() * width);
@@ -533,7 +530,7 @@ mod tests {
     #[test]
     fn small_planes_are_one_run_where_their_rows_are_copied() {
         let geometry = Geometry::valid(1, 1, [8, 8, 8], [3; 3], [1; 3]);
-        let runs = |tap_rows| Panel::new(&geometry, 1..5, 0..6, tap_rows).runs();
+        let runs = |tap_rows| Panel::of_phase(&geometry, 1, 4, 0..6, tap_rows).runs();
         assert_eq!(runs(TapRows::Copied), (1, 4 * 36));
         assert_eq!(runs(TapRows::Shared), (4, 36));
     }
@@ -541,7 +538,7 @@ mod tests {
     #[test]
     fn channels_and_copies_spread_over_the_sets_of_a_cache() {
         let geometry = Geometry::valid(1, 1, [34, 34, 34], [3; 3], [1; 3]);
-        let panel = Panel::new(&geometry, 0..32, 0..32, TapRows::Shared);
+        let panel = Panel::of_phase(&geometry, 0, 32, 0..32, TapRows::Shared);
         for step in [panel.channel_step, panel.copy_step, panel.plane_step] {
             assert_eq!(step / LINE % 2, 1);
             assert_eq!(step % LINE, 0);
