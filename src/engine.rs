@@ -40,8 +40,8 @@ pub enum EngineError {
     Pool(#[from] PoolError),
 }
 
-/// Threads, kernels, transforms and measurements. Several engines may live in one process; there is no other
-/// state.
+/// Threads, kernels, transforms and measurements. Several engines may live in one process; all that they share is the
+/// count of workers on each processor, so that they do not crowd on the same ones.
 pub struct Engine {
     pool: Pool,
     kernels: Kernels,

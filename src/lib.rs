@@ -4,7 +4,7 @@
 //! | to do | see |
 //! |---|---|
 //! | describe a network | [`network::spec`], the text format; [`network::Network`] |
-//! | own threads, kernels and measurements | [`engine::Engine`]: there is no other state |
+//! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
 //! | train step by step, on images of one's own | [`train::TrainingStep`] |
 //! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
 //! | run a network over a volume of any size | [`infer::dense`] |
