@@ -37,15 +37,19 @@ pub enum MeasureError {
 
 /// Runs `znn bench pool`.
 pub fn run(args: &PoolArgs) -> CommandResult {
-    let pool = |threads| Pool::new(PoolOptions { threads, policy: args.policy, ..PoolOptions::default() });
-    let many = pool((args.threads > 0).then_some(args.threads))?;
-    let one = pool(Some(1))?;
+    let pool = |threads, events| {
+        Pool::new(PoolOptions { threads, policy: args.policy, events, ..PoolOptions::default() })
+    };
+    let many = pool((args.threads > 0).then_some(args.threads), None)?;
+    let one = pool(Some(1), None)?;
+    let recorded = pool(Some(1), Some(1 << 16))?;
     let threads = many.threads();
     let mut text = format!("policy {}, medians of {ROUNDS} iterations\n", args.policy);
     let mut line = |what: &str, value: f64, unit: &str| {
         text.push_str(&format!("  {what:62}{value:>9.2} {unit}\n"));
     };
     line("a task after another, 1 thread", per_task(&one, 0)?, "ns");
+    line("the same, recorded for a trace", per_task(&recorded, 0)?, "ns");
     line(
         &format!("a task of no work, {threads} threads at one queue, each thread's time"),
         per_task(&many, 0)?,
