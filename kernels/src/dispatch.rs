@@ -10,6 +10,8 @@ use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
+use crate::tile_fft::lines::{Codelets, ComplexLines, RealLines};
+use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
@@ -69,6 +71,12 @@ impl Kernels {
     pub(crate) fn micro(&self) -> &'static MicroKernels {
         &self.table.micro
     }
+
+    /// The transforms of lines of all lengths.
+    #[inline(always)]
+    pub(crate) fn tile_codelets(&self) -> &'static [Codelets; SIZES.len()] {
+        &self.table.tile_codelets
+    }
 }
 
 macro_rules! kernel_table {
@@ -78,6 +86,7 @@ macro_rules! kernel_table {
             isa: Isa,
             lanes: usize,
             micro: MicroKernels,
+            tile_codelets: [Codelets; SIZES.len()],
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
@@ -97,11 +106,13 @@ macro_rules! kernel_table {
             use super::*;
             $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
             kernel_table!(@micro $features $vector, $registers);
+            kernel_table!(@codelets $features $vector);
         }
         static $table: KernelTable = KernelTable {
             isa: $isa,
             lanes: <$vector as crate::vector::Vector>::LANES,
             micro: $tier::MICRO,
+            tile_codelets: $tier::TILE_CODELETS,
             $( $name: $tier::$name, )*
         };
     };
@@ -135,6 +146,26 @@ macro_rules! kernel_table {
             convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
         };
+    };
+    // The transforms of lines of every length.
+    (@codelets [$($features:tt)*] $vector:ty) => {
+        $($features)*
+        unsafe fn complex_lines<const N: usize>(lines: &ComplexLines) where Dft: Length<N> {
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { crate::tile_fft::lines::complex::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_from_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::from_real::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_to_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::to_real::<$vector, N>(lines) }
+        }
+        pub(super) const TILE_CODELETS: [Codelets; SIZES.len()] =
+            tile_codelets!(complex_lines, lines_from_real, lines_to_real);
     };
 }
 
@@ -170,5 +201,10 @@ kernel_table! {
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
+    tile_forward = crate::tile_fft::transform::forward:
+        (group: &crate::tile_fft::transform::Group, source: *const f32, to: *mut f32);
+    tile_inverse = crate::tile_fft::transform::inverse:
+        (group: &crate::tile_fft::transform::Group, from: *const f32, store: &crate::tile_fft::Store,
+         to: *mut f32);
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

@@ -115,6 +115,8 @@ pub trait Vector: Copy {
     fn div(self, other: Self) -> Self;
     /// `self * factor + addend`, in one rounding on the SIMD tiers.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `addend - self * factor`, in one rounding on the SIMD tiers.
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self;
     /// The larger of each pair; `other` where either is NaN.
     fn max(self, other: Self) -> Self;
     /// The smaller of each pair; `other` where either is NaN.
