@@ -10,6 +10,7 @@ use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
+use crate::tile_fft::product::{MAX_ROWS, MAX_VECTORS, Micro, MicroTile};
 use crate::tile_fft::lines::{Codelets, ComplexLines, RealLines};
 use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
@@ -77,7 +78,15 @@ impl Kernels {
     pub(crate) fn tile_codelets(&self) -> &'static [Codelets; SIZES.len()] {
         &self.table.tile_codelets
     }
+
+    /// The micro-kernels of spectral products, plain and conjugated, and the largest register tile to be used.
+    #[inline(always)]
+    pub(crate) fn spectral_micro(&self) -> (&'static SpectralMicro, [usize; 2]) {
+        (&self.table.spectral_micro, if self.table.registers < 32 { [5, 1] } else { [6, 2] })
+    }
 }
+
+type SpectralMicro = [[[Micro; MAX_VECTORS]; MAX_ROWS]; 2];
 
 macro_rules! kernel_table {
     ($( $name:ident = $generic:path : ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)?; )*) => {
@@ -87,6 +96,8 @@ macro_rules! kernel_table {
             lanes: usize,
             micro: MicroKernels,
             tile_codelets: [Codelets; SIZES.len()],
+            spectral_micro: SpectralMicro,
+            registers: usize,
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
@@ -113,6 +124,8 @@ macro_rules! kernel_table {
             lanes: <$vector as crate::vector::Vector>::LANES,
             micro: $tier::MICRO,
             tile_codelets: $tier::TILE_CODELETS,
+            spectral_micro: $tier::SPECTRAL_MICRO,
+            registers: $registers,
             $( $name: $tier::$name, )*
         };
     };
@@ -166,6 +179,29 @@ macro_rules! kernel_table {
         }
         pub(super) const TILE_CODELETS: [Codelets; SIZES.len()] =
             tile_codelets!(complex_lines, lines_from_real, lines_to_real);
+        $($features)*
+        unsafe fn multiply<const R: usize, const N: usize, const CONJUGATE: bool>(tile: &MicroTile) {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::product::multiply::<$vector, R, N, CONJUGATE>(tile) }
+        }
+        pub(super) const SPECTRAL_MICRO: SpectralMicro = [
+            [
+                [multiply::<1, 1, false>, multiply::<1, 2, false>],
+                [multiply::<2, 1, false>, multiply::<2, 2, false>],
+                [multiply::<3, 1, false>, multiply::<3, 2, false>],
+                [multiply::<4, 1, false>, multiply::<4, 2, false>],
+                [multiply::<5, 1, false>, multiply::<5, 2, false>],
+                [multiply::<6, 1, false>, multiply::<6, 2, false>],
+            ],
+            [
+                [multiply::<1, 1, true>, multiply::<1, 2, true>],
+                [multiply::<2, 1, true>, multiply::<2, 2, true>],
+                [multiply::<3, 1, true>, multiply::<3, 2, true>],
+                [multiply::<4, 1, true>, multiply::<4, 2, true>],
+                [multiply::<5, 1, true>, multiply::<5, 2, true>],
+                [multiply::<6, 1, true>, multiply::<6, 2, true>],
+            ],
+        ];
     };
 }
 
@@ -206,5 +242,6 @@ kernel_table! {
     tile_inverse = crate::tile_fft::transform::inverse:
         (group: &crate::tile_fft::transform::Group, from: *const f32, store: &crate::tile_fft::Store,
          to: *mut f32);
+    spectral_product = crate::tile_fft::product::product: (product: &crate::tile_fft::product::Product);
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

@@ -158,3 +158,77 @@ fn inverse_stores_boxes_as_it_is_told() {
         }
     }
 }
+
+/// A product per frequency of random matrices, in every form that the passes need.
+#[test]
+fn products_agree_with_their_definition() {
+    use crate::Conjugate;
+    use product::Spectral;
+    let mut random = Random::new(1809);
+    for case in 0..60 {
+        let [conjugate, left_transposed, right_transposed] = [case % 3, case / 3 % 3, case / 9 % 2];
+        let conjugate = [Conjugate::Neither, Conjugate::First, Conjugate::Second][conjugate];
+        let (left_transposed, right_transposed) = (left_transposed == 1, right_transposed == 1);
+        if left_transposed && right_transposed {
+            continue;
+        }
+        let (rows, columns) = (random.within(1, 20), random.within(1, 40));
+        let depth = if case % 5 == 0 { random.within(60, 140) } else { random.within(1, 40) };
+        let (frequencies, accumulate) = (random.within(1, 3), case % 4 == 1);
+        for kernels in tiers() {
+            let lanes = kernels.lanes();
+            let mut matrix = |rows: usize, columns: usize, transposed: bool| {
+                let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
+                let stride = rows * kernels.spectral_row_len(columns);
+                (random.floats(frequencies * stride), rows, columns, stride, transposed)
+            };
+            let left = matrix(rows, depth, left_transposed);
+            let right = matrix(depth, columns, right_transposed);
+            let mut out = matrix(rows, columns, false);
+            let at = |m: &(Vec<f32>, usize, usize, usize, bool), f: usize, r: usize, c: usize| {
+                let [r, c] = if m.4 { [c, r] } else { [r, c] };
+                let place = f * m.3 + r * kernels.spectral_row_len(m.2) + c / lanes * 2 * lanes + c % lanes;
+                [f64::from(m.0[place]), f64::from(m.0[place + lanes])]
+            };
+            let mut expected = Vec::new();
+            for f in 0..frequencies {
+                for r in 0..rows {
+                    for c in 0..columns {
+                        let mut sum = if accumulate { at(&out, f, r, c) } else { [0.0; 2] };
+                        for k in 0..depth {
+                            let ([a, mut b], [x, mut y]) = (at(&left, f, r, k), at(&right, f, k, c));
+                            match conjugate {
+                                Conjugate::Neither => {}
+                                Conjugate::First => b = -b,
+                                Conjugate::Second => y = -y,
+                            }
+                            sum = [sum[0] + a * x - b * y, sum[1] + a * y + b * x];
+                        }
+                        expected.push(sum);
+                    }
+                }
+            }
+            let [left_view, right_view] = [&left, &right].map(|m| Spectral {
+                view: Rows::new(&m.0, m.3),
+                rows: m.1,
+                columns: m.2,
+                transposed: m.4,
+            });
+            let mut scratch = vec![f32::NAN; kernels.spectral_scratch_len(columns)];
+            let stride = out.3;
+            let to = RowsMut::new(&mut out.0, stride);
+            kernels.spectral_product(conjugate, left_view, right_view, accumulate, to, &mut scratch);
+            let mut expected = expected.into_iter();
+            for f in 0..frequencies {
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let found = at(&out, f, row, column).map(|part| part as f32);
+                        let expected = expected.next().expect("one for each");
+                        let place = (kernels, case, f, row, column);
+                        assert_close(&found, &expected, 2e-5, &place);
+                    }
+                }
+            }
+        }
+    }
+}
