@@ -109,7 +109,7 @@ pub trait Algorithm {
 pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
     Ok(match method {
         Method::Direct => Box::new(direct::Direct::new(layer, tools)),
-        Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
+        Method::Fft => fft::begin(layer, tools)?,
     })
 }
 

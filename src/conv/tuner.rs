@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Destination, Layer, Method, Problem, Tools, begin, fft::WholeImage};
+use super::{Destination, Layer, Method, Problem, Tools, begin, fft};
 use crate::plan::{Buffer, Plan, PlanBuilder};
 use crate::pool::Pool;
 use znn_kernels::Transfer;
@@ -92,10 +92,9 @@ fn admissible(method: Method, problem: &Problem, tools: Tools<'_>) -> bool {
         Method::Direct => true,
         // A kernel of one tap is a product of matrices already.
         Method::Fft => {
-            let size = tools.planner.good_extent(problem.input);
             problem.is_valid()
                 && problem.kernel.len() > 1
-                && WholeImage::bytes(problem, size) <= Tuner::MEMORY_LIMIT
+                && fft::bytes(problem, tools) <= Tuner::MEMORY_LIMIT
         }
     }
 }

@@ -20,7 +20,7 @@ use num_complex::Complex32;
 use znn_kernels::spectral::Conjugate;
 use znn_kernels::{Kernels, Rows, RowsMut};
 
-use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
+use crate::conv::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::fft::{FftError, RealTransform};
 use crate::plan::{Buffer, Label, PlanBuilder};
 use crate::volume::Extent;
