@@ -45,32 +45,31 @@ impl<V: Vector> Complex<V> {
     }
 }
 
-/// `x exp(-2 pi i k / n)`. For `k` and `n` known at compile time.
+/// `x exp(-2 pi i K / N)`.
 ///
 /// # Safety
 /// The tier of `V` is enabled in the caller.
 #[inline(always)]
-unsafe fn rotate<V: Vector>(x: Complex<V>, k: usize, n: usize) -> Complex<V> {
+unsafe fn rotate<V: Vector, const K: usize, const N: usize>(x: Complex<V>) -> Complex<V> {
     // SAFETY: the caller's contract.
     unsafe {
         let zero = Complex { re: V::zero(), im: V::zero() };
-        let k = k % n;
-        if k == 0 {
+        if K == 0 {
             x
-        } else if 4 * k == n {
+        } else if 4 * K == N {
             zero.sub_i(x)
-        } else if 2 * k == n {
+        } else if 2 * K == N {
             zero.sub(x)
-        } else if 4 * k == 3 * n {
+        } else if 4 * K == 3 * N {
             zero.add_i(x)
-        } else if 8 * k == n {
-            let half = V::splat(cosine(1, 8));
+        } else if 8 * K == N {
+            let half = V::splat(const { cosine(1, 8) });
             Complex { re: x.re.add(x.im).mul(half), im: x.im.sub(x.re).mul(half) }
-        } else if 8 * k == 3 * n {
-            let (half, minus) = (V::splat(cosine(1, 8)), V::splat(-cosine(1, 8)));
+        } else if 8 * K == 3 * N {
+            let (half, minus) = (V::splat(const { cosine(1, 8) }), V::splat(const { -cosine(1, 8) }));
             Complex { re: x.im.sub(x.re).mul(half), im: x.re.add(x.im).mul(minus) }
         } else {
-            let (cos, sin) = (V::splat(cosine(k, n)), V::splat(sine(k, n)));
+            let (cos, sin) = (V::splat(const { cosine(K, N) }), V::splat(const { sine(K, N) }));
             Complex {
                 re: x.im.mul_add(sin, x.re.mul(cos)),
                 im: x.re.negative_mul_add(sin, x.im.mul(cos)),
@@ -140,7 +139,7 @@ impl Length<3> for Dft {
         unsafe {
             let (sum, difference) = (b.add(c), b.sub(c));
             let mean = sum.mul_add(V::splat(-0.5), a);
-            let sin = V::splat(sine(1, 3));
+            let sin = V::splat(const { sine(1, 3) });
             [
                 a.add(sum),
                 Complex {
@@ -255,7 +254,7 @@ macro_rules! mixed {
                     });
                     each!(B < $b {
                         let mut column = [x[0]; $a];
-                        each!(A < $a { column[A] = rotate(rows[A][B], A * B, $n); });
+                        each!(A < $a { column[A] = rotate::<V, { A * B % $n }, $n>(rows[A][B]); });
                         let column = <Dft as Length<$a>>::dft(column);
                         each!(A < $a { y[B + $b * A] = column[A]; });
                     });

@@ -1,7 +1,7 @@
 //! Transforms of many lines along one axis of a tile: what lies around the codelets of [`dft`](super::dft).
 
 use super::dft::{Complex, Dft, Length};
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 
 /// Complex lines of one length. All distances are in floats; a real or an imaginary part is a vector.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,11 @@ pub(crate) struct RealLines {
     pub scale_of_real: f32,
 }
 
+/// Floats between elements from which on they are fetched ahead: half a page.
+const AFAR: usize = 512;
+/// How many lines ahead.
+const AHEAD: usize = 2;
+
 /// Transforms complex lines.
 ///
 /// # Safety
@@ -65,7 +70,23 @@ where
     // SAFETY: the caller's contract.
     unsafe {
         let ([mut re, mut im], [mut to_re, mut to_im]) = (lines.from, lines.to);
+        // Elements that lie far apart are on pages of their own, which no hardware prefetcher crosses.
+        let (from_afar, to_afar) = (lines.from_step >= AFAR, lines.to_step >= AFAR);
         for _ in 0..lines.count {
+            if from_afar {
+                for n in 0..N {
+                    let at = n * lines.from_step + AHEAD * lines.from_next;
+                    prefetch::<false>(re.wrapping_add(at));
+                    prefetch::<false>(im.wrapping_add(at));
+                }
+            }
+            if to_afar {
+                for n in 0..N {
+                    let at = n * lines.to_step + AHEAD * lines.to_next;
+                    prefetch::<true>(to_re.wrapping_add(at));
+                    prefetch::<true>(to_im.wrapping_add(at));
+                }
+            }
             let mut x = [Complex { re: V::zero(), im: V::zero() }; N];
             if lines.inputs == N {
                 for (n, x) in x.iter_mut().enumerate() {

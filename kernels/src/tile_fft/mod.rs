@@ -24,9 +24,9 @@ mod trig;
 #[cfg(test)]
 mod tests;
 
-use crate::{Kernels, Rows, RowsMut, Transfer};
+use crate::{Kernels, Rows, RowsMut};
 use lines::Codelets;
-use transform::Group;
+use transform::{Group, MAX_LANES};
 
 /// The lengths of tiles. The length along x is even or 1.
 pub const SIZES: [usize; 14] = [1, 2, 4, 6, 8, 9, 10, 12, 14, 16, 18, 20, 24, 32];
@@ -88,7 +88,7 @@ impl Patch {
     }
 }
 
-/// What becomes of the inverse transform `v` of a voxel: `transfer(v * scale + bias (+ former value))`.
+/// What becomes of the inverse transform `v` of a voxel: `max(floor, v * scale + bias (+ former value))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Store {
     /// See [`TileShape::scale_of_product`].
@@ -97,8 +97,8 @@ pub struct Store {
     pub bias: f32,
     /// Whether the former value is added.
     pub accumulate: bool,
-    /// The transfer function.
-    pub transfer: Transfer,
+    /// The least value that is stored: 0 for the rectifier; minus infinity keeps all. NaN is kept in any case.
+    pub floor: f32,
 }
 
 impl Kernels {
@@ -151,15 +151,15 @@ impl Kernels {
         unsafe { (self.table().tile_inverse)(&group, spectra.as_ptr(), store, image.as_mut_ptr()) }
     }
 
-    fn group<'a>(
+    fn group(
         &self,
         shape: TileShape,
         steps: [usize; 3],
-        patches: &'a [Patch],
+        patches: &[Patch],
         image_len: usize,
         stride: usize,
         scratch: &mut [f32],
-    ) -> Group<'a> {
+    ) -> Group {
         assert!(patches.len() <= self.lanes(), "{} patches", patches.len());
         for patch in patches {
             let fits = patch.extent.iter().zip(shape.size).all(|(&extent, size)| extent <= size);
@@ -167,7 +167,20 @@ impl Kernels {
         }
         assert!(scratch.len() >= self.tile_scratch_len(shape), "scratch memory");
         let codelets = shape.size.map(|length| self.codelets(length));
-        Group { shape, codelets, steps, patches, stride, scratch: scratch.as_mut_ptr() }
+        let extent =
+            core::array::from_fn(|axis| patches.iter().map(|patch| patch.extent[axis]).max().unwrap_or(0));
+        let mut lanes = [Patch::default(); MAX_LANES];
+        lanes[..patches.len()].copy_from_slice(patches);
+        Group {
+            shape,
+            codelets,
+            steps,
+            patches: lanes,
+            extent,
+            alike: lanes[..self.lanes()].iter().all(|patch| patch.extent == lanes[0].extent),
+            stride,
+            scratch: scratch.as_mut_ptr(),
+        }
     }
 
     /// The codelets of a length among [`SIZES`].

@@ -15,7 +15,7 @@
 
 use super::transform::MAX_LANES;
 use super::transpose::transpose;
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch, prefetch_far};
 use crate::{Conjugate, Kernels, Rows, RowsMut};
 
 /// The most rows of a register tile.
@@ -39,6 +39,9 @@ pub struct Spectral<'a> {
     pub transposed: bool,
 }
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// The operands of one product, in floats.
 pub(crate) struct Product {
     pub micro: &'static [[[Micro; MAX_VECTORS]; MAX_ROWS]; 2],
@@ -47,6 +50,7 @@ pub(crate) struct Product {
     pub conjugate: Conjugate,
     pub left: *const f32,
     pub left_stride: usize,
+    pub left_len: usize,
     pub left_row: usize,
     pub left_transposed: bool,
     pub right: *const f32,
@@ -84,6 +88,8 @@ pub(crate) struct MicroTile {
     pub accumulate: bool,
     /// What imaginary parts of the sums are multiplied by: 1 or -1.
     pub sign: f32,
+    /// A cache line to be fetched at each term, for the next frequency.
+    pub ahead: *const f32,
 }
 
 /// A micro-kernel.
@@ -103,10 +109,18 @@ pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize, const C
         let mut left = tile.left;
         let mut right = tile.right;
         let mut terms = tile.terms;
+        let mut ahead = tile.ahead;
+        for r in 0..R {
+            for v in 0..2 * N {
+                prefetch::<true>(tile.out.wrapping_add(r * tile.out_row + v * V::LANES));
+            }
+        }
         while terms > 0 {
             let group = terms.min(tile.group);
             let mut offset = 0;
             for _ in 0..group {
+                prefetch_far(ahead);
+                ahead = ahead.wrapping_add(LINE);
                 let (mut b_re, mut b_im) = ([V::zero(); N], [V::zero(); N]);
                 for n in 0..N {
                     b_re[n] = V::load(right.add(2 * n * V::LANES));
@@ -174,6 +188,9 @@ pub(crate) unsafe fn product<V: Vector>(p: &Product) {
             let out = p.out.add(f * p.out_stride);
             let mut right_step = p.right_row;
             let mut start = 0;
+            // How much of the next frequency is fetched already: of the left factor, then of the right one.
+            let mut fetched = 0;
+            let next = [left.wrapping_add(p.left_stride), right.wrapping_add(p.right_stride)];
             while start < p.depth {
                 let terms = if p.right_transposed { BLOCK.min(p.depth - start) } else { p.depth };
                 if p.right_transposed {
@@ -196,6 +213,11 @@ pub(crate) unsafe fn product<V: Vector>(p: &Product) {
                             out: out.add((row * vectors + v) * pair),
                             out_row: vectors * pair,
                             accumulate: p.accumulate || start > 0,
+                            ahead: if fetched < p.left_len {
+                                next[0].wrapping_add(fetched)
+                            } else {
+                                next[1].wrapping_add(fetched - p.left_len)
+                            },
                             sign: if p.conjugate == Conjugate::Second { -1.0 } else { 1.0 },
                         };
                         for (r, to) in tile.left.iter_mut().enumerate().take(rows) {
@@ -207,6 +229,7 @@ pub(crate) unsafe fn product<V: Vector>(p: &Product) {
                             });
                         }
                         (p.micro[usize::from(p.conjugate != Conjugate::Neither)][rows - 1][n - 1])(&tile);
+                        fetched += terms * LINE;
                         row += rows;
                     }
                     v += n;
@@ -304,6 +327,7 @@ impl Kernels {
             conjugate,
             left: left.view.as_ptr(),
             left_stride: left.view.stride(),
+            left_len: left.view.cols(),
             left_row: self.spectral_row_len(left.columns),
             left_transposed: left.transposed,
             right: right.view.as_ptr(),

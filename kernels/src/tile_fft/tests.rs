@@ -128,7 +128,7 @@ fn inverse_stores_boxes_as_it_is_told() {
             to.patches.truncate(case.patches.len());
             let scale = 1.0 / (2 * size.iter().product::<usize>()) as f32;
             let (bias, accumulate) = (random.float(-1.0, 1.0), true);
-            let store = Store { scale, bias, accumulate, transfer: Transfer::IDENTITY };
+            let store = Store { scale, bias, accumulate, floor: f32::NEG_INFINITY };
             let mut expected: Vec<f64> = to.image.iter().map(|&v| f64::from(v)).collect();
             for (lane, patch) in to.patches.iter().enumerate() {
                 for (i, value) in case.tile(lane).into_iter().enumerate() {
@@ -145,7 +145,7 @@ fn inverse_stores_boxes_as_it_is_told() {
             assert_close(&image, &expected, 4e-6, &(kernels, size));
 
             let patches = &to.patches[..1];
-            let store = Store { accumulate: false, transfer: Transfer::RectifyLinear, ..store };
+            let store = Store { accumulate: false, floor: 0.0, ..store };
             let mut image = to.image.clone();
             kernels.tile_inverse(shape, rows, &store, &mut image, to.steps, patches, &mut scratch);
             let mut expected: Vec<f64> = to.image.iter().map(|&v| f64::from(v)).collect();

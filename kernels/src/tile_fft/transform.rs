@@ -3,21 +3,24 @@
 
 use super::lines::{Codelets, ComplexLines, RealLines};
 use super::{Patch, Store, TileShape, transpose::transpose};
-use crate::pointwise::transfer;
 use crate::vector::Vector;
 
 /// As many lanes as any tier has.
 pub(super) const MAX_LANES: usize = 16;
 
 /// One group of tiles.
-pub(crate) struct Group<'a> {
+pub(crate) struct Group {
     pub shape: TileShape,
     /// Of the lengths of the shape along z, y and x.
     pub codelets: [Codelets; 3],
     /// Distances of neighbours in the image along z, y and x.
     pub steps: [usize; 3],
     /// A box for each lane; lanes without one are zeros.
-    pub patches: &'a [Patch],
+    pub patches: [Patch; MAX_LANES],
+    /// The least box that contains those of all lanes.
+    pub extent: [usize; 3],
+    /// Whether the boxes of all lanes are alike.
+    pub alike: bool,
     /// From one frequency to the next.
     pub stride: usize,
     pub scratch: *mut f32,
@@ -55,7 +58,7 @@ pub(super) fn scratch_len(shape: &TileShape, lanes: usize) -> usize {
     (2 * row_len(shape, lanes) + 2 * pairs) * lanes
 }
 
-impl Group<'_> {
+impl Group {
     /// # Safety
     /// The scratch memory holds [`scratch_len`] floats for `lanes` lanes.
     unsafe fn workspace(&self, lanes: usize) -> Workspace {
@@ -77,11 +80,6 @@ impl Group<'_> {
                 unwanted,
             }
         }
-    }
-
-    /// The least box that contains those of all lanes.
-    fn extent(&self) -> [usize; 3] {
-        core::array::from_fn(|axis| self.patches.iter().map(|p| p.extent[axis]).max().unwrap_or(0))
     }
 
     /// The lines along y of the plane `z`: of the two columns that are real along y, and of the others.
@@ -133,11 +131,11 @@ impl Group<'_> {
 /// The tier of `V` is enabled in the caller, the codelets are of that tier. The boxes are readable, the coefficients
 /// writable, and there is scratch memory of [`scratch_len`]. At most `LANES` patches, none larger than the shape.
 #[inline(always)]
-pub(crate) unsafe fn forward<V: Vector>(group: &Group<'_>, source: *const f32, to: *mut f32) {
+pub(crate) unsafe fn forward<V: Vector>(group: &Group, source: *const f32, to: *mut f32) {
     // SAFETY: the caller's contract.
     unsafe {
         let [depth, height, width] = group.shape.size;
-        let [planes, rows, cols] = group.extent();
+        let [planes, rows, cols] = group.extent;
         let [along_z, along_y, along_x] = group.codelets;
         let work = group.workspace(V::LANES);
         let pair = 2 * V::LANES;
@@ -183,11 +181,11 @@ pub(crate) unsafe fn forward<V: Vector>(group: &Group<'_>, source: *const f32, t
 /// # Safety
 /// As [`forward`], with the coefficients readable and the boxes writable.
 #[inline(always)]
-pub(crate) unsafe fn inverse<V: Vector>(group: &Group<'_>, from: *const f32, store: &Store, to: *mut f32) {
+pub(crate) unsafe fn inverse<V: Vector>(group: &Group, from: *const f32, store: &Store, to: *mut f32) {
     // SAFETY: the caller's contract.
     unsafe {
         let [depth, ..] = group.shape.size;
-        let [planes, rows, cols] = group.extent();
+        let [planes, rows, cols] = group.extent;
         let [along_z, along_y, along_x] = group.codelets;
         let work = group.workspace(V::LANES);
         let pair = 2 * V::LANES;
@@ -238,10 +236,11 @@ pub(crate) unsafe fn inverse<V: Vector>(group: &Group<'_>, from: *const f32, sto
     }
 }
 
-/// How many elements of row (z, y) the box of a lane has.
+/// How many elements of row (z, y) the box of a lane has from `start` on.
 #[inline(always)]
-fn elements(patch: &Patch, z: usize, y: usize) -> usize {
-    if z < patch.extent[0] && y < patch.extent[1] { patch.extent[2] } else { 0 }
+fn elements(patch: &Patch, z: usize, y: usize, start: usize) -> usize {
+    let [planes, rows, cols] = patch.extent;
+    if z < planes && y < rows { cols.saturating_sub(start) } else { 0 }
 }
 
 /// Row (z, y) of all boxes: `row[x * LANES + lane]` for `x < cols`.
@@ -250,7 +249,7 @@ fn elements(patch: &Patch, z: usize, y: usize) -> usize {
 /// As [`forward`]; `row` holds as many vectors as [`row_len`] says.
 #[inline(always)]
 unsafe fn gather<V: Vector>(
-    group: &Group<'_>,
+    group: &Group,
     source: *const f32,
     z: usize,
     y: usize,
@@ -262,19 +261,29 @@ unsafe fn gather<V: Vector>(
     unsafe {
         for start in (0..cols).step_by(V::LANES) {
             let mut block = [V::zero(); MAX_LANES];
-            for (lane, patch) in group.patches.iter().enumerate() {
-                let count = elements(patch, z, y).saturating_sub(start);
-                // wrapping: where there is nothing to read
-                let from = source.wrapping_add(patch.offset + z * step_z + y * step_y + start * step_x);
-                block[lane % MAX_LANES] = if step_x == 1 {
-                    V::load_first(from, count)
-                } else {
-                    V::load_strided(from, step_x, V::first(count))
-                };
+            // wrapping: where there is nothing to read
+            let source = source.wrapping_add(z * step_z + y * step_y + start * step_x);
+            let count = elements(&group.patches[0], z, y, start);
+            if step_x == 1 && group.alike {
+                let mask = V::first(count);
+                for lane in 0..V::LANES {
+                    block[lane] = V::load_masked(source.wrapping_add(group.patches[lane].offset), mask);
+                }
+            } else if step_x == 1 {
+                for lane in 0..V::LANES {
+                    let patch = &group.patches[lane];
+                    let mask = V::first(elements(patch, z, y, start));
+                    block[lane] = V::load_masked(source.wrapping_add(patch.offset), mask);
+                }
+            } else {
+                for (value, patch) in block.iter_mut().zip(&group.patches).take(V::LANES) {
+                    let mask = V::first(elements(patch, z, y, start));
+                    *value = V::load_strided(source.wrapping_add(patch.offset), step_x, mask);
+                }
             }
             transpose(&mut block);
-            for (x, value) in block.iter().enumerate().take(V::LANES) {
-                value.store(row.add((start + x) * V::LANES));
+            for x in 0..V::LANES {
+                block[x].store(row.add((start + x) * V::LANES));
             }
         }
     }
@@ -286,7 +295,7 @@ unsafe fn gather<V: Vector>(
 /// As [`inverse`].
 #[inline(always)]
 unsafe fn scatter<V: Vector>(
-    group: &Group<'_>,
+    group: &Group,
     store: &Store,
     row: *const f32,
     z: usize,
@@ -297,33 +306,36 @@ unsafe fn scatter<V: Vector>(
     let [step_z, step_y, step_x] = group.steps;
     // SAFETY: vectors of the row are read, elements of boxes written.
     unsafe {
-        let (scale, bias) = (V::splat(store.scale), V::splat(store.bias));
+        let (scale, bias, floor) = (V::splat(store.scale), V::splat(store.bias), V::splat(store.floor));
         for start in (0..cols).step_by(V::LANES) {
             let mut block = [V::zero(); MAX_LANES];
-            for (x, value) in block.iter_mut().enumerate().take(V::LANES) {
-                *value = V::load(row.add((start + x) * V::LANES));
+            for x in 0..V::LANES {
+                block[x] = V::load(row.add((start + x) * V::LANES));
             }
             transpose(&mut block);
-            for (lane, patch) in group.patches.iter().enumerate() {
-                let count = elements(patch, z, y).saturating_sub(start);
-                if count == 0 {
-                    continue;
+            // wrapping: where there is nothing to store
+            let to = to.wrapping_add(z * step_z + y * step_y + start * step_x);
+            if step_x == 1 {
+                for lane in 0..V::LANES {
+                    let patch = &group.patches[lane];
+                    let count = elements(patch, z, y, start);
+                    let to = to.wrapping_add(patch.offset);
+                    let mut value = block[lane].mul_add(scale, bias);
+                    if store.accumulate {
+                        value = value.add(V::load_masked(to, V::first(count)));
+                    }
+                    floor.max(value).store_first(to, count);
                 }
-                let to = to.add(patch.offset + z * step_z + y * step_y + start * step_x);
-                let value = block[lane % MAX_LANES].mul_add(scale, bias);
-                let mask = V::first(count);
-                if step_x == 1 {
-                    let value =
-                        if store.accumulate { value.add(V::load_first(to, count)) } else { value };
-                    transfer::apply(store.transfer, value).store_first(to, count);
-                } else {
-                    let value = if store.accumulate {
-                        value.add(V::load_strided(to, step_x, mask))
-                    } else {
-                        value
-                    };
+            } else {
+                for (value, patch) in block.iter().zip(&group.patches).take(V::LANES) {
+                    let count = elements(patch, z, y, start);
+                    let to = to.wrapping_add(patch.offset);
+                    let mut value = value.mul_add(scale, bias);
+                    if store.accumulate {
+                        value = value.add(V::load_strided(to, step_x, V::first(count)));
+                    }
                     let mut elements = [0.0; MAX_LANES];
-                    transfer::apply(store.transfer, value).store(elements.as_mut_ptr());
+                    floor.max(value).store(elements.as_mut_ptr());
                     for (x, element) in elements.into_iter().enumerate().take(count.min(V::LANES)) {
                         to.add(x * step_x).write(element);
                     }

@@ -56,13 +56,12 @@ enum Side {
 
 impl Tiled {
     pub fn new(layer: Layer, kernels: Kernels, tiling: Tiling) -> Self {
-        /// Floats of the spectra of a block of tiles of all maps, input and output: within reach of a shared cache.
-        const BLOCK: usize = 4 << 20;
+        let block_len: usize = std::env::var("ZNN_BLOCK").ok().and_then(|v| v.parse().ok()).unwrap_or(16) << 20;
         let Problem { c_in, c_out, .. } = layer.problem;
         let lanes = kernels.lanes();
         let group = tiling.shape.frequencies() * 2 * lanes * (c_in + c_out);
         let groups = tiling.tiles.len().div_ceil(lanes);
-        let parts = groups.div_ceil((BLOCK / group).max(1));
+        let parts = groups.div_ceil((block_len / group).max(1));
         let blocks =
             (0..parts).map(|part| PlanBuilder::part(tiling.tiles.len(), lanes, parts, part)).collect();
         Self {
@@ -272,15 +271,16 @@ impl Tiled {
         }
     }
 
-    /// Adds the inverse transforms of a block of tiles to `images`; `first` is whether it is the first block.
+    /// Adds the inverse transforms of the block of tiles of this number to `images`.
     fn inverse_images(
         &self,
         plan: &mut PlanBuilder,
         spectra: Spectra,
-        block: &Range<usize>,
-        first: bool,
+        block: usize,
         inverse: Inverse,
     ) {
+        let (first, last) = (block == 0, block + 1 == self.blocks.len());
+        let block = &self.blocks[block];
         let parts = plan.splits().min(spectra.rows);
         let groups = 0..block.len().div_ceil(self.kernels.lanes());
         for part in 0..parts {
@@ -301,6 +301,11 @@ impl Tiled {
             if let Some(bias) = bias {
                 task = task.read(bias);
             }
+            // These two are applied as the tiles are stored, others once the map is complete.
+            let (floor, applied) = match inverse.transfer {
+                Transfer::RectifyLinear => (0.0, true),
+                transfer => (f32::NEG_INFINITY, transfer == Transfer::IDENTITY),
+            };
             task.run(move |views| {
                 let [mut images] = views.writes.take();
                 let (spectra, bias) = if has_bias {
@@ -319,11 +324,14 @@ impl Tiled {
                         scale: shape.scale_of_product(),
                         bias: bias.map_or(0.0, |bias| bias.row(0)[map]),
                         accumulate: inverse.accumulate,
-                        transfer: inverse.transfer,
+                        floor,
                     };
                     for (group, patches) in patches.chunks(kernels.lanes()).enumerate() {
                         let from = lanes(spectra, kernels, map * map_len, group);
                         kernels.tile_inverse(shape, from, &store, image, steps, patches, views.scratch);
+                    }
+                    if last && !applied {
+                        kernels.bias_transfer(inverse.transfer, 0.0, image);
                     }
                 }
             });
@@ -426,7 +434,7 @@ impl Algorithm for Tiled {
                 transfer: to.transfer,
                 stage: "inverse_forward",
             };
-            self.inverse_images(plan, sums, &block, index == 0, inverse);
+            self.inverse_images(plan, sums, index, inverse);
         }
     }
 
@@ -451,7 +459,7 @@ impl Algorithm for Tiled {
                 transfer: Transfer::IDENTITY,
                 stage: "inverse_backward_data",
             };
-            self.inverse_images(plan, sums, &block, index == 0, inverse);
+            self.inverse_images(plan, sums, index, inverse);
         }
     }
 
@@ -486,7 +494,7 @@ impl Algorithm for Tiled {
                         scale: shape.scale_of_product(),
                         bias: 0.0,
                         accumulate: false,
-                        transfer: Transfer::IDENTITY,
+                        floor: f32::NEG_INFINITY,
                     };
                     let row_len = kernels.spectral_row_len(c_out);
                     let cols = maps.len() * kernel.len();

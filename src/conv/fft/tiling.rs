@@ -46,9 +46,11 @@ impl Tiling {
             segments(len, kernel[axis], dilation[axis], shape.size()[axis])
         });
         let mut tiles = Vec::with_capacity(along_z.len() * along_y.len() * along_x.len());
-        for z in &along_z {
-            for y in &along_y {
-                for x in &along_x {
+        // Tiles that follow each other in the lanes do not lie side by side along x: where their rows overlap, a vector
+        // would be loaded that has just been stored in two parts, which no processor does quickly.
+        for x in &along_x {
+            for z in &along_z {
+                for y in &along_y {
                     let patch = |size: Extent, extent: [usize; 3]| Patch {
                         offset: size.index(z.start, y.start, x.start),
                         extent,
