@@ -24,7 +24,7 @@ use crate::plan::{Buffer, PlanBuilder, Sum};
 pub enum Method {
     /// SIMD micro-kernels over the images as they are.
     Direct,
-    /// Products of whole-image spectra.
+    /// Products of spectra, of tiles or of whole images.
     Fft,
 }
 

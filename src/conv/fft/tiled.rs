@@ -18,10 +18,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use znn_kernels::tile_fft::product::Spectral;
-use znn_kernels::tile_fft::{Patch, Store};
+use znn_kernels::tile_fft::{Patch, Store, TileShape};
 use znn_kernels::{Conjugate, Kernels, Rows, RowsMut, Transfer};
 
-use super::tiling::Tiling;
+use super::tiling::{Tiling, tile_count};
 use crate::conv::{Algorithm, Destination, Layer, Problem, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder, Region};
 
@@ -31,12 +31,31 @@ pub(super) struct Tiled {
     tiling: Arc<Tiling>,
     /// Ranges of tiles that are transformed and multiplied together.
     blocks: Vec<Range<usize>>,
+    /// Whether the spectra of images are kept for the pass that needs them again. They are transformed once more where
+    /// they would take too much memory.
+    remember: bool,
     /// Of the weights: `[c_in][c_out]`.
     weights: Option<Spectra>,
     /// Of the blocks of the input: `[c_in][tile]`.
     x: Vec<Spectra>,
     /// Of the blocks of the output gradient: `[c_out][tile]`.
     dy: Vec<Spectra>,
+}
+
+/// Bytes of the spectra of images of a layer that are kept from one pass to another, at most.
+const REMEMBERED: usize = 1 << 30;
+
+/// Bytes of the spectra of all tiles of input and output.
+fn image_bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize {
+    let tiles = tile_count(problem, shape).next_multiple_of(lanes);
+    (problem.c_in + problem.c_out).saturating_mul(tiles).saturating_mul(8 * shape.frequencies())
+}
+
+/// Bytes that the passes of a layer hold: the spectra of weights and of their gradient, and those of images, beside
+/// those of a block.
+pub(super) fn bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize {
+    let pairs = problem.c_in * problem.c_out.next_multiple_of(lanes);
+    pairs.saturating_mul(2 * 8 * shape.frequencies()) + image_bytes(problem, shape, lanes).min(REMEMBERED)
 }
 
 /// Matrices of spectra, one for each frequency.
@@ -65,6 +84,7 @@ impl Tiled {
         let blocks =
             (0..parts).map(|part| PlanBuilder::part(tiling.tiles.len(), lanes, parts, part)).collect();
         Self {
+            remember: !layer.frozen && image_bytes(&layer.problem, tiling.shape, lanes) <= REMEMBERED,
             layer,
             kernels,
             tiling: Arc::new(tiling),
@@ -337,21 +357,6 @@ impl Tiled {
             });
         }
     }
-
-    fn input_spectra(&mut self, plan: &mut PlanBuilder, x: Buffer) {
-        if self.x.is_empty() {
-            let transform = |block| self.transform_images(plan, x, Side::Input, block, "transform_input");
-            self.x = self.blocks.iter().map(transform).collect();
-        }
-    }
-
-    fn gradient_spectra(&mut self, plan: &mut PlanBuilder, dy: Buffer) {
-        if self.dy.is_empty() {
-            let transform =
-                |block| self.transform_images(plan, dy, Side::Output, block, "transform_gradient");
-            self.dy = self.blocks.iter().map(transform).collect();
-        }
-    }
 }
 
 /// As many lanes as any tier has.
@@ -418,7 +423,9 @@ impl Algorithm for Tiled {
         let weights = self.transform_weights(plan);
         for (index, block) in self.blocks.clone().into_iter().enumerate() {
             let spectra = self.transform_images(plan, x, Side::Input, &block, "transform_input");
-            self.x.push(spectra);
+            if self.remember {
+                self.x.push(spectra);
+            }
             let sums = self.spectra(plan, self.layer.problem.c_out, block.len(), false);
             let (left, right) = (
                 Factor { spectra: weights, transposed: true },
@@ -442,7 +449,9 @@ impl Algorithm for Tiled {
         let weights = self.transform_weights(plan);
         for (index, block) in self.blocks.clone().into_iter().enumerate() {
             let spectra = self.transform_images(plan, dy, Side::Output, &block, "transform_gradient");
-            self.dy.push(spectra);
+            if self.remember {
+                self.dy.push(spectra);
+            }
             let sums = self.spectra(plan, self.layer.problem.c_in, block.len(), false);
             let (left, right) = (
                 Factor { spectra: weights, transposed: false },
@@ -465,10 +474,16 @@ impl Algorithm for Tiled {
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
         let Problem { c_in, c_out, kernel, .. } = self.layer.problem;
-        self.input_spectra(plan, x);
-        self.gradient_spectra(plan, dy);
         let sums = self.spectra(plan, c_in, c_out, false);
-        for (index, (&x, &dy)) in self.x.iter().zip(&self.dy).enumerate() {
+        for (index, block) in self.blocks.iter().enumerate() {
+            let x = match self.x.get(index) {
+                Some(&spectra) => spectra,
+                None => self.transform_images(plan, x, Side::Input, block, "transform_input"),
+            };
+            let dy = match self.dy.get(index) {
+                Some(&spectra) => spectra,
+                None => self.transform_images(plan, dy, Side::Output, block, "transform_gradient"),
+            };
             let (left, right) =
                 (Factor { spectra: x, transposed: false }, Factor { spectra: dy, transposed: true });
             let stage = "multiply_backward_weights";

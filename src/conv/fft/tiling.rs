@@ -1,9 +1,8 @@
 //! Tiles of an image: which, how large, and where they lie.
 
-use znn_kernels::Kernels;
 use znn_kernels::tile_fft::{Patch, SIZES, TileShape};
 
-use crate::conv::Problem;
+use crate::conv::{Passes, Problem};
 use crate::volume::Extent;
 
 /// A tile of the output and the tile of the input that it is made of.
@@ -68,8 +67,8 @@ impl Tiling {
     }
 
     /// The fastest by a model of the work; `None` where the kernel is larger than any tile.
-    pub fn best(problem: &Problem, frozen: bool, kernels: Kernels) -> Option<Self> {
-        cheapest(problem, frozen, kernels.lanes()).map(|(_, shape)| Self::new(problem, shape))
+    pub fn best(problem: &Problem, passes: Passes, lanes: usize) -> Option<Self> {
+        cheapest(problem, passes, lanes).map(|(_, shape)| Self::new(problem, shape))
     }
 }
 
@@ -92,9 +91,14 @@ fn segment_count(len: usize, kernel: usize, dilation: usize, size: usize) -> usi
     len / block * dilation + (len % block).min(dilation)
 }
 
-/// Floating-point operations at full speed that take the time of a layer's passes by tiles of the best shape, and that
-/// shape.
-pub(super) fn cheapest(problem: &Problem, frozen: bool, lanes: usize) -> Option<(f64, TileShape)> {
+/// How many tiles of `shape` the images of `problem` have.
+pub(super) fn tile_count(problem: &Problem, shape: TileShape) -> usize {
+    let [output, kernel, dilation] = [problem.output(), problem.kernel, problem.dilation].map(Extent::to_array);
+    (0..3).map(|axis| segment_count(output[axis], kernel[axis], dilation[axis], shape.size()[axis])).product()
+}
+
+/// The shape of the least [`work`], and this.
+pub(super) fn cheapest(problem: &Problem, passes: Passes, lanes: usize) -> Option<(f64, TileShape)> {
     let kernel = problem.kernel.to_array();
     let sizes = |axis: usize| {
         let one = kernel[axis] == 1;
@@ -105,9 +109,9 @@ pub(super) fn cheapest(problem: &Problem, frozen: bool, lanes: usize) -> Option<
         for y in sizes(1) {
             for x in sizes(2) {
                 let Some(shape) = TileShape::new([z, y, x]) else { continue };
-                let cost = cost(problem, frozen, lanes, shape);
-                if best.is_none_or(|(least, _)| cost < least) {
-                    best = Some((cost, shape));
+                let work = work(problem, passes, lanes, shape);
+                if best.is_none_or(|(least, _)| work < least) {
+                    best = Some((work, shape));
                 }
             }
         }
@@ -115,33 +119,29 @@ pub(super) fn cheapest(problem: &Problem, frozen: bool, lanes: usize) -> Option<
     best
 }
 
-/// Floating-point operations at full speed that take the time of a layer's passes.
-fn cost(problem: &Problem, frozen: bool, lanes: usize, shape: TileShape) -> f64 {
+/// The time of a layer's passes by a model, in floating-point operations at full speed.
+fn work(problem: &Problem, passes: Passes, lanes: usize, shape: TileShape) -> f64 {
     /// Fractions of full speed that products and transforms reach.
-    const PRODUCTS: f64 = 0.7;
-    const TRANSFORMS: f64 = 0.35;
+    const PRODUCTS: f64 = 0.75;
+    const TRANSFORMS: f64 = 0.6;
     /// Operations in the time of moving one byte of spectra.
-    const BYTE: f64 = 4.0;
-    let (output, kernel, dilation) = (problem.output().to_array(), problem.kernel, problem.dilation);
-    let count: usize = [0, 1, 2]
-        .map(|axis| {
-            let [kernel, dilation] = [kernel, dilation].map(|extent| extent.to_array()[axis]);
-            segment_count(output[axis], kernel, dilation, shape.size()[axis])
-        })
-        .into_iter()
-        .product();
-    let tiles = count.next_multiple_of(lanes) as f64;
+    const BYTE: f64 = 10.0;
+    let tiles = tile_count(problem, shape).next_multiple_of(lanes) as f64;
     let (c_in, c_out) = (problem.c_in as f64, problem.c_out as f64);
     let pairs = c_in * problem.c_out.next_multiple_of(lanes) as f64;
     let frequencies = shape.frequencies() as f64;
     let voxels: f64 = shape.size().iter().map(|&n| n as f64).product();
-    let transform = (2.5 * voxels * voxels.log2().max(1.0) + 4.0 * voxels) / TRANSFORMS;
-    let moved = 2.0 * 8.0 * frequencies * BYTE;
-    let images = (c_in + c_out) * tiles * (transform + moved);
-    // Mostly zeros.
-    let weights = pairs * (0.6 * transform + moved);
-    let products = 8.0 * frequencies * c_in * c_out * tiles / PRODUCTS;
-    if frozen { images + products + pairs * moved / 2.0 } else { 2.0 * (images + weights) + 3.0 * products }
+    let transform = (2.5 * voxels * voxels.log2().max(1.0) + 6.0 * voxels) / TRANSFORMS;
+    let moved = 8.0 * frequencies * BYTE;
+    let image = tiles * (transform + moved);
+    // Mostly zeros, and stored in longer runs.
+    let weights = pairs * (0.4 * transform + 0.5 * moved);
+    let product = 8.0 * frequencies * c_in * c_out * tiles / PRODUCTS;
+    match passes {
+        Passes::Inference => (c_in + c_out) * image + product + 0.25 * pairs * moved,
+        Passes::FirstLayer => (c_in + 2.0 * c_out) * image + 2.0 * weights + 2.0 * product,
+        Passes::Training => 2.0 * (c_in + c_out) * image + 2.0 * weights + 3.0 * product,
+    }
 }
 
 #[cfg(test)]
