@@ -10,8 +10,8 @@ use crate::conv::family::{MicroKernels, register_tiles};
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
-use crate::tile_fft::product::{MAX_ROWS, MAX_VECTORS, Micro, MicroTile};
 use crate::tile_fft::lines::{Codelets, ComplexLines, RealLines};
+use crate::tile_fft::product::{MAX_ROWS, MAX_VECTORS, Micro, MicroTile};
 use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]

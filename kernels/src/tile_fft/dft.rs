@@ -70,10 +70,7 @@ unsafe fn rotate<V: Vector, const K: usize, const N: usize>(x: Complex<V>) -> Co
             Complex { re: x.im.sub(x.re).mul(half), im: x.re.add(x.im).mul(minus) }
         } else {
             let (cos, sin) = (V::splat(const { cosine(K, N) }), V::splat(const { sine(K, N) }));
-            Complex {
-                re: x.im.mul_add(sin, x.re.mul(cos)),
-                im: x.re.negative_mul_add(sin, x.im.mul(cos)),
-            }
+            Complex { re: x.im.mul_add(sin, x.re.mul(cos)), im: x.re.negative_mul_add(sin, x.im.mul(cos)) }
         }
     }
 }

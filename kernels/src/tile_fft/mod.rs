@@ -18,11 +18,11 @@
 mod dft;
 pub(crate) mod lines;
 pub mod product;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transform;
 mod transpose;
 mod trig;
-#[cfg(test)]
-mod tests;
 
 use crate::{Kernels, Rows, RowsMut};
 use lines::Codelets;
@@ -203,5 +203,5 @@ macro_rules! tile_codelets {
         } ),*]
     };
 }
-pub(crate) use tile_codelets;
 pub(crate) use dft::{Dft, Length};
+pub(crate) use tile_codelets;

@@ -100,6 +100,7 @@ pub(crate) type Micro = unsafe fn(&MicroTile);
 /// # Safety
 /// The tier of `V` is enabled in the caller; the operands are readable as described, the result writable.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "constant bounds keep the arrays in registers")]
 pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize, const CONJUGATE: bool>(
     tile: &MicroTile,
 ) {

@@ -59,9 +59,9 @@ impl Case {
     fn place(&self, patch: &Patch, i: usize) -> Option<usize> {
         let [_, height, width] = self.shape.size;
         let at = [i / (height * width), i / width % height, i % width];
-        (0..3).all(|a| at[a] < patch.extent[a]).then(|| {
-            patch.offset + at.iter().zip(self.steps).map(|(at, step)| at * step).sum::<usize>()
-        })
+        (0..3)
+            .all(|a| at[a] < patch.extent[a])
+            .then(|| patch.offset + at.iter().zip(self.steps).map(|(at, step)| at * step).sum::<usize>())
     }
 
     fn tile(&self, lane: usize) -> Vec<f64> {

@@ -248,6 +248,7 @@ fn elements(patch: &Patch, z: usize, y: usize, start: usize) -> usize {
 /// # Safety
 /// As [`forward`]; `row` holds as many vectors as [`row_len`] says.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "constant bounds keep the arrays in registers")]
 unsafe fn gather<V: Vector>(
     group: &Group,
     source: *const f32,
@@ -294,6 +295,7 @@ unsafe fn gather<V: Vector>(
 /// # Safety
 /// As [`inverse`].
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "constant bounds keep the arrays in registers")]
 unsafe fn scatter<V: Vector>(
     group: &Group,
     store: &Store,

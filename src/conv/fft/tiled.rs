@@ -75,7 +75,8 @@ enum Side {
 
 impl Tiled {
     pub fn new(layer: Layer, kernels: Kernels, tiling: Tiling) -> Self {
-        let block_len: usize = std::env::var("ZNN_BLOCK").ok().and_then(|v| v.parse().ok()).unwrap_or(16) << 20;
+        let block_len: usize =
+            std::env::var("ZNN_BLOCK").ok().and_then(|v| v.parse().ok()).unwrap_or(16) << 20;
         let Problem { c_in, c_out, .. } = layer.problem;
         let lanes = kernels.lanes();
         let group = tiling.shape.frequencies() * 2 * lanes * (c_in + c_out);
@@ -115,8 +116,7 @@ impl Tiled {
 
     fn spectra(&self, plan: &mut PlanBuilder, rows: usize, columns: usize, keep: bool) -> Spectra {
         let (frequencies, len) = (self.tiling.shape.frequencies(), self.row_len(rows, columns));
-        let buffer =
-            if keep { plan.persistent(frequencies, len) } else { plan.transient(frequencies, len) };
+        let buffer = if keep { plan.persistent(frequencies, len) } else { plan.transient(frequencies, len) };
         Spectra { buffer, rows, columns }
     }
 
@@ -235,12 +235,12 @@ impl Tiled {
                 for (row, i) in maps.clone().enumerate() {
                     for group in groups.clone() {
                         let mut patches = [Patch::default(); MAX_LANES];
-                        let patches = taps(&mut patches, kernels.lanes(), group, c_out, kernel.to_array(), |o| {
-                            (o * c_in + i) * kernel.len()
-                        });
+                        let patches =
+                            taps(&mut patches, kernels.lanes(), group, c_out, kernel.to_array(), |o| {
+                                (o * c_in + i) * kernel.len()
+                            });
                         let steps = [kernel.y * kernel.x, kernel.x, 1];
-                        let to =
-                            lanes_mut(&mut spectra, kernels, row * row_len, group - groups.start);
+                        let to = lanes_mut(&mut spectra, kernels, row * row_len, group - groups.start);
                         let weights = weights.contiguous();
                         kernels.tile_forward(shape, weights, steps, patches, to, views.scratch);
                     }
@@ -292,13 +292,7 @@ impl Tiled {
     }
 
     /// Adds the inverse transforms of the block of tiles of this number to `images`.
-    fn inverse_images(
-        &self,
-        plan: &mut PlanBuilder,
-        spectra: Spectra,
-        block: usize,
-        inverse: Inverse,
-    ) {
+    fn inverse_images(&self, plan: &mut PlanBuilder, spectra: Spectra, block: usize, inverse: Inverse) {
         let (first, last) = (block == 0, block + 1 == self.blocks.len());
         let block = &self.blocks[block];
         let parts = plan.splits().min(spectra.rows);
@@ -427,10 +421,8 @@ impl Algorithm for Tiled {
                 self.x.push(spectra);
             }
             let sums = self.spectra(plan, self.layer.problem.c_out, block.len(), false);
-            let (left, right) = (
-                Factor { spectra: weights, transposed: true },
-                Factor { spectra, transposed: false },
-            );
+            let (left, right) =
+                (Factor { spectra: weights, transposed: true }, Factor { spectra, transposed: false });
             self.multiply(plan, Conjugate::First, left, right, sums, false, "multiply_forward", false);
             let inverse = Inverse {
                 images: to.y,
@@ -453,10 +445,8 @@ impl Algorithm for Tiled {
                 self.dy.push(spectra);
             }
             let sums = self.spectra(plan, self.layer.problem.c_in, block.len(), false);
-            let (left, right) = (
-                Factor { spectra: weights, transposed: false },
-                Factor { spectra, transposed: false },
-            );
+            let (left, right) =
+                (Factor { spectra: weights, transposed: false }, Factor { spectra, transposed: false });
             let stage = "multiply_backward_data";
             self.multiply(plan, Conjugate::Neither, left, right, sums, false, stage, false);
             let inverse = Inverse {
@@ -516,9 +506,10 @@ impl Algorithm for Tiled {
                     for map in 0..maps.len() {
                         for group in 0..groups.len() {
                             let mut patches = [Patch::default(); MAX_LANES];
-                            let patches = taps(&mut patches, kernels.lanes(), group, count, kernel.to_array(), |o| {
-                                o * cols + map * kernel.len()
-                            });
+                            let patches =
+                                taps(&mut patches, kernels.lanes(), group, count, kernel.to_array(), |o| {
+                                    o * cols + map * kernel.len()
+                                });
                             let steps = [kernel.y * kernel.x, kernel.x, 1];
                             let from = lanes(spectra, kernels, map * row_len, group);
                             let (sum, scratch) = (&mut *views.sum, &mut *views.scratch);

@@ -61,8 +61,7 @@ impl Tiling {
                 }
             }
         }
-        let steps =
-            |size: Extent| [dilation[0] * size.y * size.x, dilation[1] * size.x, dilation[2]];
+        let steps = |size: Extent| [dilation[0] * size.y * size.x, dilation[1] * size.x, dilation[2]];
         Self { shape, tiles, input_steps: steps(input), output_steps: steps(output) }
     }
 
@@ -93,7 +92,8 @@ fn segment_count(len: usize, kernel: usize, dilation: usize, size: usize) -> usi
 
 /// How many tiles of `shape` the images of `problem` have.
 pub(super) fn tile_count(problem: &Problem, shape: TileShape) -> usize {
-    let [output, kernel, dilation] = [problem.output(), problem.kernel, problem.dilation].map(Extent::to_array);
+    let [output, kernel, dilation] =
+        [problem.output(), problem.kernel, problem.dilation].map(Extent::to_array);
     (0..3).map(|axis| segment_count(output[axis], kernel[axis], dilation[axis], shape.size()[axis])).product()
 }
 
@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn tiles_cover_the_output_once() {
         for len in 1..30 {
-            for (kernel, dilation, size) in [(1, 1, 1), (3, 1, 4), (3, 2, 8), (2, 5, 6), (4, 3, 4), (1, 3, 1)] {
+            for (kernel, dilation, size) in [(1, 1, 1), (3, 1, 4), (3, 2, 8), (2, 5, 6), (4, 3, 4), (1, 3, 1)]
+            {
                 let mut covered = vec![0; len];
                 let segments = segments(len, kernel, dilation, size);
                 assert_eq!(segments.len(), segment_count(len, kernel, dilation, size));
