@@ -1,6 +1,7 @@
 //! Convolution by products of spectra: of tiles, or of whole images where the kernel is larger than any tile or a model
 //! of the work prefers them.
 
+mod spectra;
 mod tiled;
 mod tiling;
 mod whole;

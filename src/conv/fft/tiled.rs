@@ -17,10 +17,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use znn_kernels::tile_fft::product::Spectral;
 use znn_kernels::tile_fft::{Patch, Store, TileShape};
-use znn_kernels::{Conjugate, Kernels, Rows, RowsMut, Transfer};
+use znn_kernels::{Conjugate, Kernels, Transfer};
 
+use super::spectra::{Factor, MAX_LANES, Spectra, lanes, lanes_mut, taps};
 use super::tiling::{Tiling, tile_count};
 use crate::conv::{Algorithm, Destination, Layer, Problem, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder, Region};
@@ -58,14 +58,6 @@ pub(super) fn bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize 
     pairs.saturating_mul(2 * 8 * shape.frequencies()) + image_bytes(problem, shape, lanes).min(REMEMBERED)
 }
 
-/// Matrices of spectra, one for each frequency.
-#[derive(Clone, Copy)]
-struct Spectra {
-    buffer: Buffer,
-    rows: usize,
-    columns: usize,
-}
-
 /// Which images are transformed, and how their voxels lie.
 #[derive(Clone, Copy)]
 enum Side {
@@ -75,13 +67,13 @@ enum Side {
 
 impl Tiled {
     pub fn new(layer: Layer, kernels: Kernels, tiling: Tiling) -> Self {
-        let block_len: usize =
-            std::env::var("ZNN_BLOCK").ok().and_then(|v| v.parse().ok()).unwrap_or(16) << 20;
+        /// Floats of the spectra of a block of tiles, input and output: within reach of a shared cache.
+        const BLOCK: usize = 8 << 20;
         let Problem { c_in, c_out, .. } = layer.problem;
         let lanes = kernels.lanes();
         let group = tiling.shape.frequencies() * 2 * lanes * (c_in + c_out);
         let groups = tiling.tiles.len().div_ceil(lanes);
-        let parts = groups.div_ceil((block_len / group).max(1));
+        let parts = groups.div_ceil((BLOCK / group).max(1));
         let blocks =
             (0..parts).map(|part| PlanBuilder::part(tiling.tiles.len(), lanes, parts, part)).collect();
         Self {
@@ -353,23 +345,6 @@ impl Tiled {
     }
 }
 
-/// As many lanes as any tier has.
-const MAX_LANES: usize = 16;
-
-/// A factor of a product.
-#[derive(Clone, Copy)]
-struct Factor {
-    spectra: Spectra,
-    transposed: bool,
-}
-
-impl Factor {
-    fn of(self, view: Rows<'_>) -> Spectral<'_> {
-        let Self { spectra: Spectra { rows, columns, .. }, transposed } = self;
-        Spectral { view, rows, columns, transposed }
-    }
-}
-
 /// Where inverse transforms go.
 #[derive(Clone, Copy)]
 struct Inverse {
@@ -381,35 +356,6 @@ struct Inverse {
     bias: Option<Buffer>,
     transfer: Transfer,
     stage: &'static str,
-}
-
-/// The spectra of the lanes of a group of columns, from the column of a view at which its matrix row begins.
-fn lanes<'a>(view: Rows<'a>, kernels: Kernels, start: usize, group: usize) -> Rows<'a> {
-    let pair = 2 * kernels.lanes();
-    let start = start + group * pair;
-    view.part(0..view.rows(), start..start + pair)
-}
-
-fn lanes_mut<'a>(view: &'a mut RowsMut<'_>, kernels: Kernels, start: usize, group: usize) -> RowsMut<'a> {
-    let pair = 2 * kernels.lanes();
-    let start = start + group * pair;
-    view.part(0..view.rows(), start..start + pair)
-}
-
-/// The kernels of a group of output maps as boxes of a slice.
-fn taps(
-    patches: &mut [Patch; MAX_LANES],
-    lanes: usize,
-    group: usize,
-    c_out: usize,
-    kernel: [usize; 3],
-    place: impl Fn(usize) -> usize,
-) -> &[Patch] {
-    let maps = group * lanes..c_out.min((group + 1) * lanes);
-    for (patch, o) in patches.iter_mut().zip(maps.clone()) {
-        *patch = Patch { offset: place(o), extent: kernel };
-    }
-    &patches[..maps.len()]
 }
 
 impl Algorithm for Tiled {
