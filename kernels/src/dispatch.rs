@@ -181,26 +181,26 @@ macro_rules! kernel_table {
         pub(super) const TILE_CODELETS: [Codelets; SIZES.len()] =
             tile_codelets!(complex_lines, lines_from_real, lines_to_real);
         $($features)*
-        unsafe fn multiply<const R: usize, const N: usize, const CONJUGATE: bool>(tile: &MicroTile) {
+        unsafe fn multiply_spectra<const R: usize, const N: usize, const CONJUGATE: bool>(tile: &MicroTile) {
             // SAFETY: as above.
             unsafe { crate::tile_fft::product::multiply::<$vector, R, N, CONJUGATE>(tile) }
         }
         pub(super) const SPECTRAL_MICRO: SpectralMicro = [
             [
-                [multiply::<1, 1, false>, multiply::<1, 2, false>],
-                [multiply::<2, 1, false>, multiply::<2, 2, false>],
-                [multiply::<3, 1, false>, multiply::<3, 2, false>],
-                [multiply::<4, 1, false>, multiply::<4, 2, false>],
-                [multiply::<5, 1, false>, multiply::<5, 2, false>],
-                [multiply::<6, 1, false>, multiply::<6, 2, false>],
+                [multiply_spectra::<1, 1, false>, multiply_spectra::<1, 2, false>],
+                [multiply_spectra::<2, 1, false>, multiply_spectra::<2, 2, false>],
+                [multiply_spectra::<3, 1, false>, multiply_spectra::<3, 2, false>],
+                [multiply_spectra::<4, 1, false>, multiply_spectra::<4, 2, false>],
+                [multiply_spectra::<5, 1, false>, multiply_spectra::<5, 2, false>],
+                [multiply_spectra::<6, 1, false>, multiply_spectra::<6, 2, false>],
             ],
             [
-                [multiply::<1, 1, true>, multiply::<1, 2, true>],
-                [multiply::<2, 1, true>, multiply::<2, 2, true>],
-                [multiply::<3, 1, true>, multiply::<3, 2, true>],
-                [multiply::<4, 1, true>, multiply::<4, 2, true>],
-                [multiply::<5, 1, true>, multiply::<5, 2, true>],
-                [multiply::<6, 1, true>, multiply::<6, 2, true>],
+                [multiply_spectra::<1, 1, true>, multiply_spectra::<1, 2, true>],
+                [multiply_spectra::<2, 1, true>, multiply_spectra::<2, 2, true>],
+                [multiply_spectra::<3, 1, true>, multiply_spectra::<3, 2, true>],
+                [multiply_spectra::<4, 1, true>, multiply_spectra::<4, 2, true>],
+                [multiply_spectra::<5, 1, true>, multiply_spectra::<5, 2, true>],
+                [multiply_spectra::<6, 1, true>, multiply_spectra::<6, 2, true>],
             ],
         ];
     };
