@@ -7,14 +7,18 @@
 use core::ops::Range;
 
 use crate::conv::family::{MicroKernels, register_tiles};
+use crate::conv::product::Product;
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
+use crate::tile_fft::lines::{Codelets, ComplexLines, RealLines};
+use crate::tile_fft::product::{MAX_ROWS, MAX_VECTORS, Micro, MicroTile};
+use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
 use crate::winograd::gradient::{Outer, outer_tiles};
-use crate::winograd::product::{Product, product_tiles};
+use crate::winograd::product::{Products, product_tiles};
 
 /// The kernels of one tier. A value is the proof that the tier is available.
 #[derive(Clone, Copy)]
@@ -71,7 +75,21 @@ impl Kernels {
     pub(crate) fn micro(&self) -> &'static MicroKernels {
         &self.table.micro
     }
+
+    /// The transforms of lines of all lengths.
+    #[inline(always)]
+    pub(crate) fn tile_codelets(&self) -> &'static [Codelets; SIZES.len()] {
+        &self.table.tile_codelets
+    }
+
+    /// The micro-kernels of spectral products, plain and conjugated, and the largest register tile to be used.
+    #[inline(always)]
+    pub(crate) fn spectral_micro(&self) -> (&'static SpectralMicro, [usize; 2]) {
+        (&self.table.spectral_micro, if self.table.registers < 32 { [5, 1] } else { [6, 2] })
+    }
 }
+
+type SpectralMicro = [[[Micro; MAX_VECTORS]; MAX_ROWS]; 2];
 
 macro_rules! kernel_table {
     ($( $name:ident = $generic:path : ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)?; )*) => {
@@ -80,6 +98,9 @@ macro_rules! kernel_table {
             isa: Isa,
             lanes: usize,
             micro: MicroKernels,
+            tile_codelets: [Codelets; SIZES.len()],
+            spectral_micro: SpectralMicro,
+            registers: usize,
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
@@ -99,11 +120,15 @@ macro_rules! kernel_table {
             use super::*;
             $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
             kernel_table!(@micro $features $vector, $registers);
+            kernel_table!(@codelets $features $vector);
         }
         static $table: KernelTable = KernelTable {
             isa: $isa,
             lanes: <$vector as crate::vector::Vector>::LANES,
             micro: $tier::MICRO,
+            tile_codelets: $tier::TILE_CODELETS,
+            spectral_micro: $tier::SPECTRAL_MICRO,
+            registers: $registers,
             $( $name: $tier::$name, )*
         };
     };
@@ -118,14 +143,9 @@ macro_rules! kernel_table {
     // The micro-kernels of the direct convolution, for every register tile that fits the tier's registers.
     (@micro [$($features:tt)*] $vector:ty, $registers:tt) => {
         $($features)*
-        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile) {
+        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile<'_>) {
             // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, false>(tile) }
-        }
-        $($features)*
-        unsafe fn convolve_masked<const R: usize, const N: usize>(tile: &Tile) {
-            // SAFETY: as above.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, true>(tile) }
+            unsafe { crate::conv::tile::convolve::<$vector, R, N>(tile) }
         }
         $($features)*
         unsafe fn reduce<const R: usize, const N: usize>(run: &Reduction) {
@@ -133,26 +153,76 @@ macro_rules! kernel_table {
             unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
         }
         $($features)*
-        unsafe fn product<const R: usize, const N: usize>(product: &Product) {
+        unsafe fn winograd_products<const R: usize, const N: usize>(products: &Products) {
             // SAFETY: as above.
-            unsafe { crate::winograd::product::multiply::<$vector, R, N>(product) }
+            unsafe { crate::winograd::product::multiply::<$vector, R, N>(products) }
         }
         $($features)*
-        unsafe fn outer<const R: usize, const N: usize>(outer: &Outer) {
+        unsafe fn winograd_outer<const R: usize, const N: usize>(outer: &Outer) {
             // SAFETY: as above.
             unsafe { crate::winograd::gradient::accumulate::<$vector, R, N>(outer) }
         }
+        $($features)*
+        unsafe fn multiply<const R: usize, const N: usize>(product: &Product) {
+            // SAFETY: as above.
+            unsafe { crate::conv::product::multiply::<$vector, R, N>(product) }
+        }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
-            convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
-            products: product_tiles!($registers, product),
-            outers: outer_tiles!($registers, outer),
+            winograd_products: product_tiles!($registers, winograd_products),
+            winograd_outers: outer_tiles!($registers, winograd_outer),
+            product: register_tiles!($registers, multiply),
         };
+    };
+    // The transforms of lines of every length.
+    (@codelets [$($features:tt)*] $vector:ty) => {
+        $($features)*
+        unsafe fn complex_lines<const N: usize>(lines: &ComplexLines) where Dft: Length<N> {
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { crate::tile_fft::lines::complex::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_from_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::from_real::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_to_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::to_real::<$vector, N>(lines) }
+        }
+        pub(super) const TILE_CODELETS: [Codelets; SIZES.len()] =
+            tile_codelets!(complex_lines, lines_from_real, lines_to_real);
+        $($features)*
+        unsafe fn multiply_spectra<const R: usize, const N: usize, const CONJUGATE: bool>(tile: &MicroTile) {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::product::multiply::<$vector, R, N, CONJUGATE>(tile) }
+        }
+        pub(super) const SPECTRAL_MICRO: SpectralMicro = [
+            [
+                [multiply_spectra::<1, 1, false>, multiply_spectra::<1, 2, false>],
+                [multiply_spectra::<2, 1, false>, multiply_spectra::<2, 2, false>],
+                [multiply_spectra::<3, 1, false>, multiply_spectra::<3, 2, false>],
+                [multiply_spectra::<4, 1, false>, multiply_spectra::<4, 2, false>],
+                [multiply_spectra::<5, 1, false>, multiply_spectra::<5, 2, false>],
+                [multiply_spectra::<6, 1, false>, multiply_spectra::<6, 2, false>],
+            ],
+            [
+                [multiply_spectra::<1, 1, true>, multiply_spectra::<1, 2, true>],
+                [multiply_spectra::<2, 1, true>, multiply_spectra::<2, 2, true>],
+                [multiply_spectra::<3, 1, true>, multiply_spectra::<3, 2, true>],
+                [multiply_spectra::<4, 1, true>, multiply_spectra::<4, 2, true>],
+                [multiply_spectra::<5, 1, true>, multiply_spectra::<5, 2, true>],
+                [multiply_spectra::<6, 1, true>, multiply_spectra::<6, 2, true>],
+            ],
+        ];
     };
 }
 
 kernel_table! {
+    combine = crate::conv::combine::combine: (work: &crate::conv::combine::Combine<'_>);
+    fill_panel = crate::conv::panel::fill: (panel: &crate::conv::panel::Panel, x: *const f32, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
     max_merge = crate::pointwise::maxout::max_merge:
@@ -182,6 +252,7 @@ kernel_table! {
          accumulate: bool, dx: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     winograd_weights = crate::winograd::weights::transform: (kernels: &crate::winograd::weights::Kernels);
     winograd_input = crate::winograd::input::transform: (input: &crate::winograd::input::Input);
@@ -191,5 +262,11 @@ kernel_table! {
     winograd_store = crate::winograd::output::store: (store: &crate::winograd::output::Store);
     winograd_output = crate::winograd::output::transform: (sums: &crate::winograd::output::Sums);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
+    tile_forward = crate::tile_fft::transform::forward:
+        (group: &crate::tile_fft::transform::Group, source: *const f32, to: *mut f32);
+    tile_inverse = crate::tile_fft::transform::inverse:
+        (group: &crate::tile_fft::transform::Group, from: *const f32, store: &crate::tile_fft::Store,
+         to: *mut f32);
+    spectral_product = crate::tile_fft::product::product: (product: &crate::tile_fft::product::Product);
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

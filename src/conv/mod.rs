@@ -1,8 +1,8 @@
 //! Convolution layers: the problem, and the algorithms that solve it.
 //!
 //! An [`Algorithm`] adds the tasks of a layer's passes to a plan. It is made once per layer by [`begin`] and asked
-//! for the passes in program order, so that it can remember what several of them need (packed weights, spectra,
-//! padded gradients). It knows nothing of networks.
+//! for the passes in program order, so that it can remember what several of them need (packed weights, spectra). It
+//! knows nothing of networks.
 
 mod direct;
 mod fft;
@@ -26,7 +26,7 @@ use crate::plan::{Buffer, PlanBuilder, Sum};
 pub enum Method {
     /// SIMD micro-kernels over the images as they are.
     Direct,
-    /// Products of whole-image spectra.
+    /// Products of spectra, of tiles or of whole images.
     Fft,
     /// Winograd tiles, for kernels of three taps.
     Winograd,
@@ -116,7 +116,7 @@ pub trait Algorithm {
 pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
     Ok(match method {
         Method::Direct => Box::new(direct::Direct::new(layer, tools)),
-        Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
+        Method::Fft => fft::begin(layer, tools)?,
         Method::Winograd if winograd::admits(&layer.problem) => {
             Box::new(winograd::Winograd::new(layer, tools))
         }

@@ -6,7 +6,7 @@ use znn_kernels::conv::{Epilogue, Geometry};
 use znn_kernels::winograd::Shape;
 use znn_kernels::{Kernels, Transfer};
 
-use super::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
+use super::{Algorithm, Destination, Layer, Passes, Problem, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
 
 pub(super) struct Winograd {
@@ -92,15 +92,23 @@ fn best(geometry: &Geometry, fours: usize, shape: fn(&Geometry, [usize; 3]) -> S
     found.0
 }
 
-/// The products of a layer's passes for a pair of maps; all are `c_in * c_out` times as many.
-pub(super) fn products(problem: &Problem, accuracy: Accuracy) -> [usize; 3] {
+/// The floating-point operations of a layer's passes, and what the transforms cost beside them.
+pub(super) fn work(problem: &Problem, passes: Passes, accuracy: Accuracy) -> f64 {
+    /// Transforming a vector of tiles of a map takes as long as so many of its products.
+    const TRANSFORM: usize = 10;
     let geometry = problem.geometry();
     let tiles = Tiles::new(&geometry, accuracy);
-    [
-        Shape::forward(&geometry, tiles.forward).products(),
-        Shape::backward_data(&geometry, tiles.backward_data).products(),
-        Shape::forward(&geometry, tiles.backward_weights).products(),
-    ]
+    let forward = Shape::forward(&geometry, tiles.forward).products();
+    let weights = Shape::forward(&geometry, tiles.backward_weights).products();
+    let products = match passes {
+        Passes::Inference => forward,
+        Passes::FirstLayer => forward + weights,
+        Passes::Training => {
+            forward + weights + Shape::backward_data(&geometry, tiles.backward_data).products()
+        }
+    };
+    let Problem { c_in, c_out, .. } = *problem;
+    2.0 * (products * (c_in * c_out + TRANSFORM * (c_in + c_out))) as f64
 }
 
 impl Winograd {

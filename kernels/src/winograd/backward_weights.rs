@@ -64,7 +64,7 @@ impl Kernels {
         totals.fill(0.0);
         let (points, steps) = rest.split_at_mut(places.points);
         let blocks = shape.points().div_ceil(lanes);
-        let family = self.micro().outers;
+        let family = self.micro().winograd_outers;
         for index in 0..groups.count() {
             let group = groups.get(index);
             let tiles = group.len();

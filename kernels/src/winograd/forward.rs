@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::group::Groups;
 use super::input::{self, Input};
 use super::output::{self, Store, Sums};
-use super::product::{self, Product};
+use super::product::{self, Products};
 use super::shape::Shape;
 use super::weights;
 use crate::conv::Epilogue;
@@ -22,7 +22,7 @@ const SLACK: usize = 16;
 impl Kernels {
     /// Output maps of a block: how many of them are multiplied at a time. Ranges of maps begin at multiples.
     pub fn winograd_block(&self, shape: &Shape) -> usize {
-        let tallest = self.micro().products.len();
+        let tallest = self.micro().winograd_products.len();
         shape.c_out.div_ceil(shape.c_out.div_ceil(tallest))
     }
 
@@ -45,7 +45,7 @@ impl Kernels {
         let taps: usize = shape.kernel.iter().product();
         let terms = shape.points() * shape.c_in;
         assert_eq!(weights.len(), shape.c_in * shape.c_out * taps, "weights");
-        assert!(maps.end <= shape.c_out && maps.start % block == 0, "maps {maps:?}");
+        assert!(maps.end <= shape.c_out && maps.start.is_multiple_of(block), "maps {maps:?}");
         assert_eq!(to.len(), terms * maps.len(), "transformed weights");
         // The layer's output maps are the pass's input maps where it goes backwards.
         let (map_step, input_step) =
@@ -112,7 +112,7 @@ impl Kernels {
         let points = shape.points();
         assert_eq!((x.rows(), x.cols()), (shape.c_in, shape.input.iter().product()), "input");
         assert_eq!(transformed.len(), self.winograd_weights_len(shape), "transformed weights");
-        assert!(maps.end <= shape.c_out && maps.start % block == 0, "maps {maps:?}");
+        assert!(maps.end <= shape.c_out && maps.start.is_multiple_of(block), "maps {maps:?}");
         assert_eq!((y.rows(), y.cols()), (maps.len(), voxels.len()), "output");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), shape.c_out, "bias");
@@ -147,11 +147,11 @@ impl Kernels {
             }
             for start in maps.clone().step_by(block) {
                 let rows = block.min(maps.end - start);
-                let family = &self.micro().products[rows - 1];
+                let family = &self.micro().winograd_products[rows - 1];
                 for first in (0..tiles).step_by(family.len() * self.lanes()) {
                     let count = (tiles - first).min(family.len() * self.lanes());
                     let sum_point = rows * count + SLACK;
-                    let product = Product {
+                    let product = Products {
                         points,
                         maps: shape.c_in,
                         weights: transformed[start * points * shape.c_in..].as_ptr(),

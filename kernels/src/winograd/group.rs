@@ -117,7 +117,8 @@ fn cost(
     lanes: usize,
 ) -> usize {
     // Whole parts and their number, the rest and its number.
-    let pieces = |len: usize, part: usize| [(part, len / part), (len % part, usize::from(len % part > 0))];
+    let pieces =
+        |len: usize, part: usize| [(part, len / part), (len % part, usize::from(!len.is_multiple_of(part)))];
     let mut cost = 0;
     for (z, z_count) in pieces(all[0], size[0]) {
         for (y, y_count) in pieces(all[1], size[1]) {
@@ -147,7 +148,7 @@ fn input_cost(shape: &Shape, tiles: [usize; 3], lanes: usize) -> usize {
     let [pz, py, px] = [0, 1, 2].map(|axis| shape.points_along(axis));
     let [planes, rows] = [0, 1].map(|axis| shape.elements_along(axis, tiles[axis]));
     let width = shape.tile[2];
-    let along_x = if x * width % lanes == 0 {
+    let along_x = if (x * width).is_multiple_of(lanes) {
         (rows * x).div_ceil(lanes) + shape.tile[1]
     } else {
         rows * x.div_ceil(lanes)

@@ -6,7 +6,7 @@
 use super::axis::{Elements, Gradients, Inputs, with_axis};
 use super::group::Group;
 use super::shape::Shape;
-use crate::vector::{Vector, prefetch_read};
+use crate::vector::{Vector, prefetch};
 
 /// Runs an expression with what a tile of the shape has along an axis as the type `$elements`.
 macro_rules! with_elements {
@@ -64,7 +64,7 @@ impl Layout {
         let [_, y, x] = tiles;
         let width = shape.tile[2];
         // Whole runs of LANES floats where these divide the row, else whole vectors of tiles; and the elements behind.
-        let unit = if x * width % lanes == 0 { lanes / width } else { lanes };
+        let unit = if (x * width).is_multiple_of(lanes) { lanes / width } else { lanes };
         Self {
             row: x.next_multiple_of(unit) * width + if width > 1 { width } else { 0 },
             pitch: (x.next_multiple_of(lanes) * width + width).next_multiple_of(lanes),
@@ -249,7 +249,7 @@ impl<'a> Rows<'a> {
         for y in 0..self.layout.rows {
             let row = from.wrapping_add(y * self.rows.1 * width);
             for at in (0..self.layout.row + LINE).step_by(LINE) {
-                prefetch_read(row.wrapping_add(at));
+                prefetch::<false>(row.wrapping_add(at));
             }
         }
     }
@@ -333,7 +333,7 @@ unsafe fn along_rows<V: Vector, E: Elements>(rows: &Rows<'_>, to: *mut f32) {
             // Rows of tiles that have this row of inputs; the last tiles share theirs with tiles that do not exist.
             let count = (layout.rows - within).div_ceil(height);
             while ty < count {
-                if nx % run != 0 {
+                if !nx.is_multiple_of(run) {
                     // Runs would end in another row: the lanes behind the row are overwritten by the next one.
                     let row = rows.row::<V>(ty * height + within);
                     for tx in (0..nx).step_by(V::LANES) {

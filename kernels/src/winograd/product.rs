@@ -6,7 +6,7 @@ use crate::vector::Vector;
 pub(crate) const MAX_VECTORS: usize = 2;
 
 /// One micro-kernel for each register tile: `family[rows - 1][vectors - 1]`.
-pub(crate) type Family = &'static [[unsafe fn(&Product); MAX_VECTORS]];
+pub(crate) type Family = &'static [[unsafe fn(&Products); MAX_VECTORS]];
 
 /// Register tiles of a tier of 16 or 32 vector registers: R * N sums, N inputs and a weight fit.
 macro_rules! product_tiles {
@@ -19,7 +19,7 @@ pub(crate) use product_tiles;
 /// The operands of one call: for each point, `sums[r][t] = sum over i of weights[i][r] * inputs[i][t]` for R rows and
 /// N vectors of tiles.
 #[derive(Debug)]
-pub(crate) struct Product {
+pub(crate) struct Products {
     /// Points.
     pub points: usize,
     /// Input maps.
@@ -41,10 +41,10 @@ pub(crate) struct Product {
 }
 
 /// # Safety
-/// The tier of `V` is enabled in the caller; weights, inputs and sums are valid for what [`Product`] says, and the sums
+/// The tier of `V` is enabled in the caller; weights, inputs and sums are valid for what [`Products`] says, and the sums
 /// overlap nothing.
 #[inline(always)]
-pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize>(product: &Product) {
+pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize>(product: &Products) {
     // SAFETY: the loops visit the points, maps, rows and vectors of the contract.
     unsafe {
         let (mut weights, mut inputs, mut sums) = (product.weights, product.inputs, product.sums);

@@ -33,8 +33,9 @@ pub(crate) unsafe fn transform<V: Vector>(kernels: &Kernels) {
     unsafe {
         let exist = V::first(kernels.maps);
         let zero = V::zero();
-        // [tap or point][tap or point][tap or point]
-        let mut part = [[[zero; MAX_POINTS]; MAX_POINTS]; MAX_POINTS];
+        // Taps, then points, along each axis; in place, line by line.
+        let mut part = [zero; MAX_POINTS * MAX_POINTS * MAX_POINTS];
+        let at = |z: usize, y: usize, x: usize| (z * MAX_POINTS + y) * MAX_POINTS + x;
         for z in 0..kz {
             for y in 0..ky {
                 let mut taps = [zero; 3];
@@ -43,19 +44,20 @@ pub(crate) unsafe fn transform<V: Vector>(kernels: &Kernels) {
                     let index = if shape.is_reversed() { kz * ky * kx - 1 - index } else { index };
                     *tap = V::load_strided(kernels.from.add(index), kernels.stride, exist);
                 }
-                part[z][y] = with_axis!(shape.tile[2], kx, A => A::kernel(taps));
+                let points = with_axis!(shape.tile[2], kx, A => A::kernel(taps));
+                part[at(z, y, 0)..][..px].copy_from_slice(&points[..px]);
             }
             for x in 0..px {
-                let taps = [part[z][0][x], part[z][1][x], part[z][2][x]];
+                let taps = [part[at(z, 0, x)], part[at(z, 1, x)], part[at(z, 2, x)]];
                 let points = with_axis!(shape.tile[1], ky, A => A::kernel(taps));
-                for y in 0..py {
-                    part[z][y][x] = points[y];
+                for (y, point) in points.into_iter().enumerate().take(py) {
+                    part[at(z, y, x)] = point;
                 }
             }
         }
         for y in 0..py {
             for x in 0..px {
-                let taps = [part[0][y][x], part[1][y][x], part[2][y][x]];
+                let taps = [part[at(0, y, x)], part[at(1, y, x)], part[at(2, y, x)]];
                 let points = with_axis!(shape.tile[0], kz, A => A::kernel(taps));
                 for (z, point) in points.iter().enumerate().take(pz) {
                     let to = kernels.to.add(((z * py + y) * px + x) * kernels.point);
