@@ -36,6 +36,8 @@ pub trait Words: Copy {
 
     /// `self + other`.
     fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    fn sub(self, other: Self) -> Self;
     /// The low half of `self * other`.
     fn mul(self, other: Self) -> Self;
     /// `self ^ other`.
@@ -46,6 +48,8 @@ pub trait Words: Copy {
     fn equal(self, other: Self) -> Self::Mask;
     /// The lanes in which `self < other`, where both are below 2^31.
     fn less(self, other: Self) -> Self::Mask;
+    /// The lanes in which `self <= other`.
+    fn at_most(self, other: Self) -> Self::Mask;
     /// `self` in the chosen lanes, `other` in the rest.
     fn select(self, mask: Self::Mask, other: Self) -> Self;
 }
@@ -113,6 +117,10 @@ impl Words for U32x4 {
         self.zip(other, u32::wrapping_add)
     }
     #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, u32::wrapping_sub)
+    }
+    #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, u32::wrapping_mul)
     }
@@ -131,6 +139,10 @@ impl Words for U32x4 {
     #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
         core::array::from_fn(|i| self.0[i] < other.0[i])
+    }
+    #[inline(always)]
+    fn at_most(self, other: Self) -> Self::Mask {
+        core::array::from_fn(|i| self.0[i] <= other.0[i])
     }
     #[inline(always)]
     fn select(self, mask: Self::Mask, other: Self) -> Self {
@@ -203,6 +215,10 @@ mod x86 {
             Self(unsafe { _mm256_add_epi32(self.0, other.0) })
         }
         #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_epi32(self.0, other.0) })
+        }
+        #[inline(always)]
         fn mul(self, other: Self) -> Self {
             Self(unsafe { _mm256_mullo_epi32(self.0, other.0) })
         }
@@ -221,6 +237,10 @@ mod x86 {
         #[inline(always)]
         fn less(self, other: Self) -> Self::Mask {
             unsafe { _mm256_cmpgt_epi32(other.0, self.0) }
+        }
+        #[inline(always)]
+        fn at_most(self, other: Self) -> Self::Mask {
+            unsafe { _mm256_cmpeq_epi32(_mm256_min_epu32(self.0, other.0), self.0) }
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {
@@ -264,6 +284,10 @@ mod x86 {
             Self(unsafe { _mm512_add_epi32(self.0, other.0) })
         }
         #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_epi32(self.0, other.0) })
+        }
+        #[inline(always)]
         fn mul(self, other: Self) -> Self {
             Self(unsafe { _mm512_mullo_epi32(self.0, other.0) })
         }
@@ -282,6 +306,10 @@ mod x86 {
         #[inline(always)]
         fn less(self, other: Self) -> Self::Mask {
             unsafe { _mm512_cmplt_epi32_mask(self.0, other.0) }
+        }
+        #[inline(always)]
+        fn at_most(self, other: Self) -> Self::Mask {
+            unsafe { _mm512_cmple_epu32_mask(self.0, other.0) }
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {

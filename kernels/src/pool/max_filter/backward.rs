@@ -1,0 +1,180 @@
+//! Backward: each gradient goes to its winner's plane, from there to its row, from there to its place.
+
+use core::ops::Range;
+
+use super::{Shape, Strip, unrolled};
+use crate::vector::Vector;
+use crate::words::{Words, load_bytes_within};
+
+/// # Safety
+/// The tier of `V` is enabled in the caller; `dy` and `winners` are valid for the output, `dx` for `planes` of the
+/// input, `scratch` for `backward_scratch` floats; nothing overlaps.
+#[inline(always)]
+pub(crate) unsafe fn backward<V: Vector>(
+    shape: Shape,
+    dy: *const f32,
+    winners: *const u8,
+    planes: Range<usize>,
+    accumulate: bool,
+    dx: *mut f32,
+    mut scratch: *mut f32,
+) {
+    let Shape { window, input: [_, all_rows, pitch], output } = shape;
+    let ([kz, ky, kx], [_, reach_y, reach_x]) = (window.size, window.reach());
+    let at_once = shape.backward_rows();
+    // SAFETY: the strips are as long as `backward_scratch` counts them.
+    unsafe {
+        let of_planes = Strip::take(&mut scratch, shape.reached(at_once));
+        let of_rows = Strip::take(&mut scratch, reach_x + at_once * pitch);
+        // Nothing comes from the left of the first row.
+        for p in (0..reach_x).step_by(V::LANES) {
+            of_rows.store(p, (V::zero(), V::Words::splat(0)));
+        }
+        for z in planes.clone() {
+            // The output planes whose windows reach this one: z - m * step for these m.
+            let step = window.step[0];
+            let reaching = (z + 1).saturating_sub(output[0]).div_ceil(step)..(z / step + 1).min(kz);
+            for row in (0..all_rows).step_by(at_once) {
+                let rows = at_once.min(all_rows - row);
+                let source =
+                    Source { dy, winners, z, reaching: reaching.clone(), first: row.wrapping_sub(reach_y) };
+                unrolled!(to_planes::<V>(source.reaching.len(), shape, &source, of_planes, rows + reach_y));
+                let (step, len) = (window.step[1] * pitch, rows * pitch);
+                unrolled!(to_rows::<V>(ky, step, kx, of_planes, of_rows, reach_x, len));
+                let dx = dx.add((z - planes.start) * shape.input_plane() + row * pitch);
+                unrolled!(to_places::<V>(kx, window.step[2], of_rows, reach_x, accumulate, dx, len));
+            }
+        }
+    }
+}
+
+/// What reaches the rows of one plane.
+struct Source {
+    dy: *const f32,
+    winners: *const u8,
+    /// The plane.
+    z: usize,
+    /// The offsets along z of the windows that reach it.
+    reaching: Range<usize>,
+    /// The first row, which may have wrapped below 0.
+    first: usize,
+}
+
+/// `rows` rows of `to`, at the pitch of the input: the gradients of the `k` planes that reach this one and whose winners
+/// lie in it, with zeros where there are none, and the rest of the winners' offsets.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller; the source is valid for the output, `to` for the rows.
+#[inline(always)]
+unsafe fn to_planes<V: Vector, const K: usize>(
+    k: usize,
+    shape: Shape,
+    source: &Source,
+    to: Strip,
+    rows: usize,
+) {
+    let k = if K > 0 { K } else { k };
+    let Shape { window, input: [_, _, pitch], output: [planes, all_rows, cols] } = shape;
+    let in_plane = window.size[1] * window.size[2];
+    let len = planes * all_rows * cols;
+    for r in 0..rows {
+        let row = source.first.wrapping_add(r);
+        let cols = if row < all_rows { cols } else { 0 };
+        for col in (0..pitch).step_by(V::LANES) {
+            // SAFETY: the caller's contract; columns beyond the output's are masked.
+            unsafe {
+                let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
+                if col < cols {
+                    for m in 0..k {
+                        let m = source.reaching.start + m;
+                        let at = ((source.z - m * window.step[0]) * all_rows + row) * cols + col;
+                        let gradient = V::load_first(source.dy.add(at), cols - col);
+                        let winner: V::Words = load_bytes_within(source.winners, len, at);
+                        (sum, rest) = won::<V>(sum, rest, gradient, winner, m * in_plane, in_plane);
+                    }
+                }
+                to.store(r * pitch + col, (sum, rest));
+            }
+        }
+    }
+}
+
+/// `len` voxels of `to` from `lead` on: the gradients of the `k` rows of `from` that reach each and whose winners lie in
+/// it, and the rest of the winners' offsets. The rows of `from` lie `step` apart, the last one being the voxel's own.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller; `from` is valid for `len + (k - 1) * step` voxels, `to` for `lead + len`.
+#[inline(always)]
+unsafe fn to_rows<V: Vector, const K: usize>(
+    k: usize,
+    step: usize,
+    in_row: usize,
+    from: Strip,
+    to: Strip,
+    lead: usize,
+    len: usize,
+) {
+    let k = if K > 0 { K } else { k };
+    for p in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
+            for m in 0..k {
+                let (gradient, winner) = from.load::<V>(p + (k - 1 - m) * step);
+                (sum, rest) = won::<V>(sum, rest, gradient, winner, m * in_row, in_row);
+            }
+            to.store(lead + p, (sum, rest));
+        }
+    }
+}
+
+/// `len` voxels of `dx`: the gradients of the `k` voxels of `from` that reach each and whose winner it is. They lie
+/// `step` apart, the last one, at `lead` for the first voxel, being the voxel itself.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller; `from` is valid for `lead + len` voxels, `lead` is `(k - 1) * step`, `dx`
+/// is valid for `len`.
+#[inline(always)]
+unsafe fn to_places<V: Vector, const K: usize>(
+    k: usize,
+    step: usize,
+    from: Strip,
+    lead: usize,
+    accumulate: bool,
+    dx: *mut f32,
+    len: usize,
+) {
+    let k = if K > 0 { K } else { k };
+    for p in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller's contract, the tail by its count.
+        unsafe {
+            let mut sum = if accumulate { V::load_first(dx.add(p), len - p) } else { V::zero() };
+            for m in 0..k {
+                let (gradient, winner) = from.load::<V>(lead + p - m * step);
+                sum = sum.add_masked(winner.equal(V::Words::splat(m as u32)), gradient);
+            }
+            sum.store_first(dx.add(p), len - p);
+        }
+    }
+}
+
+/// Adds the gradients whose winners are among the `count` offsets from `first` on, and notes their offsets within these.
+///
+/// # Safety
+/// As [`Vector::zero`].
+#[inline(always)]
+unsafe fn won<V: Vector>(
+    sum: V,
+    rest: V::Words,
+    gradient: V,
+    winner: V::Words,
+    first: usize,
+    count: usize,
+) -> (V, V::Words) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let offset = winner.sub(V::Words::splat(first as u32));
+        let within = offset.at_most(V::Words::splat(count as u32 - 1));
+        (sum.add_masked(within, gradient), offset.select(within, rest))
+    }
+}
