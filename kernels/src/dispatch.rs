@@ -168,6 +168,8 @@ kernel_table! {
          accumulate: bool, dx: *mut f32, scratch: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    max_pool_backward = crate::pool::max_pool::backward:
+        (shape: crate::pool::max_pool::Shape, dy: *const f32, winners: *const u8, accumulate: bool, dx: *mut f32);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     stream = crate::stream::stream: (operands: crate::stream::Operands, factor: f32) -> f32;
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Shape, Strip, unrolled};
+use super::{Ahead, Shape, Strip, unrolled};
 use crate::vector::Vector;
 use crate::words::{Words, load_bytes_within};
 
@@ -38,11 +38,23 @@ pub(crate) unsafe fn backward<V: Vector>(
                 let rows = at_once.min(all_rows - row);
                 let source =
                     Source { dy, winners, z, reaching: reaching.clone(), first: row.wrapping_sub(reach_y) };
-                unrolled!(to_planes::<V>(source.reaching.len(), shape, &source, of_planes, rows + reach_y));
-                let (step, len) = (window.step[1] * pitch, rows * pitch);
-                unrolled!(to_rows::<V>(ky, step, kx, of_planes, of_rows, reach_x, len));
                 let dx = dx.add((z - planes.start) * shape.input_plane() + row * pitch);
-                unrolled!(to_places::<V>(kx, window.step[2], of_rows, reach_x, accumulate, dx, len));
+                let mut ahead = Ahead {
+                    read: dy.wrapping_add(((z + 1) * output[1] + row) * output[2]),
+                    written: dx.wrapping_add(shape.input_plane()),
+                };
+                let ahead = &mut ahead;
+                unrolled!(to_planes::<V>(
+                    source.reaching.len(),
+                    shape,
+                    &source,
+                    of_planes,
+                    rows + reach_y,
+                    ahead
+                ));
+                let (step, len) = (window.step[1] * pitch, rows * pitch);
+                unrolled!(to_rows::<V>(ky, step, kx, of_planes, of_rows, reach_x, len, ahead));
+                unrolled!(to_places::<V>(kx, window.step[2], of_rows, reach_x, accumulate, dx, len, ahead));
             }
         }
     }
@@ -72,29 +84,52 @@ unsafe fn to_planes<V: Vector, const K: usize>(
     source: &Source,
     to: Strip,
     rows: usize,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
     let Shape { window, input: [_, _, pitch], output: [planes, all_rows, cols] } = shape;
     let in_plane = window.size[1] * window.size[2];
     let len = planes * all_rows * cols;
+    let start = source.reaching.start;
     for r in 0..rows {
         let row = source.first.wrapping_add(r);
-        let cols = if row < all_rows { cols } else { 0 };
-        for col in (0..pitch).step_by(V::LANES) {
-            // SAFETY: the caller's contract; columns beyond the output's are masked.
+        let mut col = 0;
+        if k > 0 && row < all_rows {
+            let first = ((source.z - start * window.step[0]) * all_rows + row) * cols;
+            let apart = window.step[0] * all_rows * cols;
+            // SAFETY: the caller's contract: the rows of the planes from `first` on, each `apart` before the last one,
+            // exist; the tail of a row is read by its count, or by that of all bytes.
             unsafe {
-                let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
-                if col < cols {
+                while col + V::LANES <= cols {
+                    ahead.step::<V>();
+                    let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
                     for m in 0..k {
-                        let m = source.reaching.start + m;
-                        let at = ((source.z - m * window.step[0]) * all_rows + row) * cols + col;
-                        let gradient = V::load_first(source.dy.add(at), cols - col);
-                        let winner: V::Words = load_bytes_within(source.winners, len, at);
-                        (sum, rest) = won::<V>(sum, rest, gradient, winner, m * in_plane, in_plane);
+                        let at = first + col - m * apart;
+                        let gradient = V::load(source.dy.add(at));
+                        let winner = V::Words::load_bytes(source.winners.add(at));
+                        (sum, rest) = won::<V>(sum, rest, gradient, winner, (start + m) * in_plane, in_plane);
                     }
+                    to.store(r * pitch + col, (sum, rest));
+                    col += V::LANES;
                 }
-                to.store(r * pitch + col, (sum, rest));
+                if col < cols {
+                    let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
+                    let tail = V::first(cols - col);
+                    for m in 0..k {
+                        let at = first + col - m * apart;
+                        let gradient = V::load_masked(source.dy.add(at), tail);
+                        let winner: V::Words = load_bytes_within(source.winners, len, at);
+                        (sum, rest) = won::<V>(sum, rest, gradient, winner, (start + m) * in_plane, in_plane);
+                    }
+                    to.store(r * pitch + col, (sum, rest));
+                    col += V::LANES;
+                }
             }
+        }
+        while col < pitch {
+            // SAFETY: the strip has these rows.
+            unsafe { to.store(r * pitch + col, (V::zero(), V::Words::splat(0))) };
+            col += V::LANES;
         }
     }
 }
@@ -113,9 +148,11 @@ unsafe fn to_rows<V: Vector, const K: usize>(
     to: Strip,
     lead: usize,
     len: usize,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
     for p in (0..len).step_by(V::LANES) {
+        ahead.step::<V>();
         // SAFETY: the caller's contract.
         unsafe {
             let (mut sum, mut rest) = (V::zero(), V::Words::splat(0));
@@ -143,9 +180,11 @@ unsafe fn to_places<V: Vector, const K: usize>(
     accumulate: bool,
     dx: *mut f32,
     len: usize,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
     for p in (0..len).step_by(V::LANES) {
+        ahead.step::<V>();
         // SAFETY: the caller's contract, the tail by its count.
         unsafe {
             let mut sum = if accumulate { V::load_first(dx.add(p), len - p) } else { V::zero() };

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Shape, Strip, unrolled};
+use super::{Ahead, Shape, Strip, unrolled};
 use crate::vector::Vector;
 use crate::words::Words;
 
@@ -54,15 +54,20 @@ unsafe fn sweep<V: Vector, const KEEP: bool>(
             for z in planes.start..planes.end + reach_z {
                 let x = x.add(z * shape.input_plane() + row * pitch);
                 let reached = (rows + reach_y) * pitch - reach_x;
-                unrolled!(largest_along_x::<V, KEEP>(kx, window.step[2], x, along_x, reached));
+                let written =
+                    (z + 1 - planes.start).saturating_sub(reach_z) * shape.output_plane() + row * cols;
+                let mut ahead =
+                    Ahead { read: x.wrapping_add(shape.input_plane()), written: y.wrapping_add(written) };
+                let ahead = &mut ahead;
+                unrolled!(largest_along_x::<V, KEEP>(kx, window.step[2], x, along_x, reached, ahead));
                 let (to, step) = (ring.plane(z), window.step[1] * pitch);
-                unrolled!(largest_along_y::<V, KEEP>(ky, step, kx, along_x, to, rows * pitch));
+                unrolled!(largest_along_y::<V, KEEP>(ky, step, kx, along_x, to, rows * pitch, ahead));
                 if z >= planes.start + reach_z {
                     let z = z - reach_z;
                     let first = (z - planes.start) * shape.output_plane() + row * cols;
                     let winners = if KEEP { winners.add(first) } else { winners };
                     let to = Rows { rows, cols, pitch, y: y.add(first), winners };
-                    unrolled!(largest_along_z::<V, KEEP>(kz, window.step[0], ky * kx, ring, z, to));
+                    unrolled!(largest_along_z::<V, KEEP>(kz, window.step[0], ky * kx, ring, z, to, ahead));
                 }
             }
         }
@@ -126,15 +131,28 @@ unsafe fn largest_along_x<V: Vector, const K: usize, const KEEP: bool>(
     x: *const f32,
     to: Strip,
     len: usize,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
-    for p in (0..len).step_by(V::LANES) {
-        // SAFETY: the caller's contract, the tail by its count.
-        unsafe {
-            let candidate = |m: usize| V::load_first(x.add(m * step + p), len - p);
-            let mut best = (candidate(0), V::Words::splat(0));
+    let whole = len - len % V::LANES;
+    // SAFETY: the caller's contract, the tail by its count.
+    unsafe {
+        let mut p = 0;
+        while p < whole {
+            ahead.step::<V>();
+            let mut best = (V::load(x.add(p)), V::Words::splat(0));
             for m in 1..k {
-                best = larger::<V, KEEP>(best, (candidate(m), V::Words::splat(m as u32)));
+                let candidate = (V::load(x.add(m * step + p)), V::Words::splat(m as u32));
+                best = larger::<V, KEEP>(best, candidate);
+            }
+            to.put::<V, KEEP>(p, best);
+            p += V::LANES;
+        }
+        if p < len {
+            let mut best = (V::load_first(x.add(p), len - p), V::Words::splat(0));
+            for m in 1..k {
+                let candidate = (V::load_first(x.add(m * step + p), len - p), V::Words::splat(m as u32));
+                best = larger::<V, KEEP>(best, candidate);
             }
             to.put::<V, KEEP>(p, best);
         }
@@ -154,9 +172,11 @@ unsafe fn largest_along_y<V: Vector, const K: usize, const KEEP: bool>(
     from: Strip,
     to: Strip,
     len: usize,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
     for p in (0..len).step_by(V::LANES) {
+        ahead.step::<V>();
         // SAFETY: the caller's contract.
         unsafe {
             let mut best = from.get::<V, KEEP>(p, 0);
@@ -182,11 +202,13 @@ unsafe fn largest_along_z<V: Vector, const K: usize, const KEEP: bool>(
     ring: Ring,
     z: usize,
     to: Rows,
+    ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
     let (place, len) = (z % ring.planes, to.rows * to.cols);
     for row in 0..to.rows {
         for col in (0..to.cols).step_by(V::LANES) {
+            ahead.step::<V>();
             // SAFETY: the caller's contract. The last vector of a row may go over the start of the next one, which
             // follows, but not beyond the last one.
             unsafe {

@@ -22,7 +22,7 @@ use core::ops::Range;
 
 use super::Window;
 use crate::Kernels;
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 use crate::words::Words;
 
 /// A max filter of one feature map.
@@ -42,14 +42,38 @@ struct Strip {
 
 /// Floats that a vector may reach beyond the end of a strip: the lanes of the widest tier.
 const BEYOND: usize = 16;
-/// Voxels that all strips of a task may hold together, if a row of each holds fewer: about half of a private cache.
-const NEAR_VOXELS: usize = 96 * 1024;
+/// Voxels that the strips of a task should hold together at most: five bytes each, they share the first cache with what
+/// is read and written.
+const NEAR_VOXELS: usize = 4096;
+
+/// What the next plane will read and write. Three stages ask for a part of it at each of their vectors, because a stage
+/// that waited for all of it would leave memory idle in the others.
+struct Ahead {
+    read: *const f32,
+    written: *const f32,
+}
+
+impl Ahead {
+    /// To be called for each vector of each stage.
+    #[inline(always)]
+    fn step<V: Vector>(&mut self) {
+        /// Bytes for each lane, so that three stages cover the four bytes of a voxel and some more.
+        const HALVES: usize = 3;
+        prefetch::<false>(self.read);
+        prefetch::<true>(self.written);
+        self.read = self.read.wrapping_byte_add(V::LANES * HALVES / 2);
+        self.written = self.written.wrapping_byte_add(V::LANES * HALVES / 2);
+    }
+}
 
 impl Strip {
-    /// Floats that a strip of `voxels` takes.
+    /// Floats that a strip of `voxels` takes, with a rest that keeps neighbouring strips off the same places of two
+    /// pages, which the caches of some cores confuse.
     fn len(voxels: usize) -> usize {
+        const PAGE: usize = 1024;
         let values = (voxels + BEYOND).next_multiple_of(BEYOND);
-        values + values.div_ceil(size_of::<f32>()).next_multiple_of(BEYOND)
+        let len = values + values.div_ceil(size_of::<f32>()).next_multiple_of(BEYOND);
+        len.next_multiple_of(PAGE) + PAGE / 4 + BEYOND
     }
 
     /// A strip of `voxels` at the front of `scratch`, which moves on.
@@ -124,7 +148,7 @@ impl Shape {
     /// Rows of `all` that are computed at once: as many as let `strips` stay near, but enough that the rows around
     /// them, which are computed again, do not prevail.
     fn rows_at_once(&self, all: usize, strips: usize) -> usize {
-        let most = (NEAR_VOXELS / (strips * self.input[2])).max(4 * self.window.reach()[1]).max(1);
+        let most = (NEAR_VOXELS / (strips * self.input[2])).max(6 * self.window.reach()[1]).max(1);
         all.div_ceil(all.div_ceil(most))
     }
 
