@@ -92,9 +92,10 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn exceeds(self, other: Self) -> Self::Mask {
+        // The second comparison takes the first one as its mask; what uses the complement exchanges its operands.
         unsafe {
-            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0)
-                | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            !_mm512_mask_cmp_ps_mask::<_CMP_NGT_UQ>(number, self.0, other.0)
         }
     }
     #[inline(always)]

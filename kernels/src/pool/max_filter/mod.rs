@@ -51,6 +51,8 @@ const NEAR_VOXELS: usize = 4096;
 struct Ahead {
     read: *const f32,
     written: *const f32,
+    /// The winners, which are one or the other.
+    winners: *const u8,
 }
 
 impl Ahead {
@@ -61,8 +63,10 @@ impl Ahead {
         const HALVES: usize = 3;
         prefetch::<false>(self.read);
         prefetch::<true>(self.written);
+        prefetch::<false>(self.winners.cast());
         self.read = self.read.wrapping_byte_add(V::LANES * HALVES / 2);
         self.written = self.written.wrapping_byte_add(V::LANES * HALVES / 2);
+        self.winners = self.winners.wrapping_add(V::LANES * HALVES / 2 / size_of::<f32>());
     }
 }
 

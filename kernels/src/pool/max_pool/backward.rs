@@ -1,7 +1,7 @@
 //! Backward: a row of gradients spread over the voxels of their blocks, into each row where it has won.
 
 use super::{BEYOND, SECTION, Shape};
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 use crate::words::{Words, load_bytes_within};
 
 /// # Safety
@@ -16,7 +16,7 @@ pub(crate) unsafe fn backward<V: Vector>(
     dx: *mut f32,
 ) {
     let Shape { size: [kz, ky, kx], output: [planes, rows, cols], .. } = shape;
-    let at_once = SECTION / kx;
+    let (at_once, next) = (SECTION / kx, ky * shape.input[2]);
     let mut section = Section { gradients: [0.0; SECTION + BEYOND], winners: [0; SECTION + BEYOND] };
     for row in 0..planes * rows {
         for col in (0..cols).step_by(at_once) {
@@ -32,7 +32,7 @@ pub(crate) unsafe fn backward<V: Vector>(
                 }
                 for m in 0..kz * ky {
                     let dx = dx.add(shape.block(row) + col * kx + shape.row_of_block(m));
-                    section.put::<V>(m * kx, accumulate, dx, blocks * kx);
+                    section.put::<V>(m * kx, accumulate, dx, blocks * kx, next);
                 }
             }
         }
@@ -94,13 +94,15 @@ impl Section {
         }
     }
 
-    /// One row of the blocks, whose first voxel has the offset `first`: `len` voxels of `dx`.
+    /// One row of the blocks, whose first voxel has the offset `first`: `len` voxels of `dx`. The same row of the next
+    /// blocks lies `next` voxels after it.
     ///
     /// # Safety
     /// The tier of `V` is enabled in the caller; `dx` is valid for `len`, which the section holds.
     #[inline(always)]
-    unsafe fn put<V: Vector>(&self, first: usize, accumulate: bool, dx: *mut f32, len: usize) {
+    unsafe fn put<V: Vector>(&self, first: usize, accumulate: bool, dx: *mut f32, len: usize, next: usize) {
         for p in (0..len).step_by(V::LANES) {
+            prefetch::<true>(dx.wrapping_add(p + next));
             // SAFETY: the caller's contract, the tail by its count; a vector ends at most `BEYOND` behind the section.
             unsafe {
                 let won =

@@ -1,7 +1,7 @@
 //! Forward: the rows of a row of blocks are reduced to one, then the voxels of each block.
 
 use super::{BEYOND, SECTION, Shape};
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 use crate::words::Words;
 
 /// # Safety
@@ -53,10 +53,15 @@ impl Section {
     unsafe fn reduce_rows<V: Vector, const ROWS: usize>(&mut self, shape: Shape, x: *const f32, len: usize) {
         let rows = if ROWS > 0 { ROWS } else { shape.size[0] * shape.size[1] };
         let (values, offsets) = (self.values.as_mut_ptr(), self.offsets.as_mut_ptr());
+        let next = shape.size[1] * shape.input[2];
         for p in (0..len).step_by(V::LANES) {
             // SAFETY: the caller's contract; a vector ends at most `BEYOND` behind the section.
             unsafe {
-                let load = |m: usize| V::load_first(x.add(shape.row_of_block(m) + p), len - p);
+                let load = |m: usize| {
+                    let x = x.add(shape.row_of_block(m) + p);
+                    prefetch::<false>(x.wrapping_add(next));
+                    V::load_first(x, len - p)
+                };
                 let (mut best, mut offset) = (load(0), V::splat(BASE));
                 for m in 1..rows {
                     let candidate = load(m);
