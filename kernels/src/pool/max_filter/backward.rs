@@ -40,11 +40,11 @@ pub(crate) unsafe fn backward<V: Vector>(
                     Source { dy, winners, z, reaching: reaching.clone(), first: row.wrapping_sub(reach_y) };
                 let dx = dx.add((z - planes.start) * shape.input_plane() + row * pitch);
                 let read = ((z + 1) * output[1] + row) * output[2];
-                let mut ahead = Ahead {
-                    read: dy.wrapping_add(read),
-                    written: dx.wrapping_add(shape.input_plane()),
-                    winners: winners.wrapping_add(read),
-                };
+                let mut ahead = Ahead([
+                    dy.wrapping_add(read),
+                    dx.wrapping_add(shape.input_plane()),
+                    winners.wrapping_add(read).cast(),
+                ]);
                 let ahead = &mut ahead;
                 unrolled!(to_planes::<V>(
                     source.reaching.len(),

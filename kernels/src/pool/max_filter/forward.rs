@@ -56,11 +56,11 @@ unsafe fn sweep<V: Vector, const KEEP: bool>(
                 let reached = (rows + reach_y) * pitch - reach_x;
                 let written =
                     (z + 1 - planes.start).saturating_sub(reach_z) * shape.output_plane() + row * cols;
-                let mut ahead = Ahead {
-                    read: x.wrapping_add(shape.input_plane()),
-                    written: y.wrapping_add(written),
-                    winners: winners.wrapping_add(written),
-                };
+                let mut ahead = Ahead([
+                    x.wrapping_add(shape.input_plane()),
+                    y.wrapping_add(written),
+                    winners.wrapping_add(written).cast(),
+                ]);
                 let ahead = &mut ahead;
                 unrolled!(largest_along_x::<V, KEEP>(kx, window.step[2], x, along_x, reached, ahead));
                 let (to, step) = (ring.plane(z), window.step[1] * pitch);

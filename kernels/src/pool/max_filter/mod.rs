@@ -46,27 +46,17 @@ const BEYOND: usize = 16;
 /// is read and written.
 const NEAR_VOXELS: usize = 4096;
 
-/// What the next plane will read and write. Three stages ask for a part of it at each of their vectors, because a stage
-/// that waited for all of it would leave memory idle in the others.
-struct Ahead {
-    read: *const f32,
-    written: *const f32,
-    /// The winners, which are one or the other.
-    winners: *const u8,
-}
+/// What the next plane will read and write: voxels, voxels and winners. Three stages ask for a third of it each, because
+/// a stage that waited for all of it would leave memory idle in the others.
+struct Ahead([*const f32; 3]);
 
 impl Ahead {
-    /// To be called for each vector of each stage.
+    /// To be called for each vector of each stage: the three take turns.
     #[inline(always)]
     fn step<V: Vector>(&mut self) {
-        /// Bytes for each lane, so that three stages cover the four bytes of a voxel and some more.
-        const HALVES: usize = 3;
-        prefetch::<false>(self.read);
-        prefetch::<true>(self.written);
-        prefetch::<false>(self.winners.cast());
-        self.read = self.read.wrapping_byte_add(V::LANES * HALVES / 2);
-        self.written = self.written.wrapping_byte_add(V::LANES * HALVES / 2);
-        self.winners = self.winners.wrapping_add(V::LANES * HALVES / 2 / size_of::<f32>());
+        let Self([first, second, third]) = *self;
+        prefetch(first);
+        *self = Self([second, third, first.wrapping_add(V::LANES)]);
     }
 }
 

@@ -102,7 +102,7 @@ impl Section {
     #[inline(always)]
     unsafe fn put<V: Vector>(&self, first: usize, accumulate: bool, dx: *mut f32, len: usize, next: usize) {
         for p in (0..len).step_by(V::LANES) {
-            prefetch::<true>(dx.wrapping_add(p + next));
+            prefetch(dx.wrapping_add(p + next));
             // SAFETY: the caller's contract, the tail by its count; a vector ends at most `BEYOND` behind the section.
             unsafe {
                 let won =

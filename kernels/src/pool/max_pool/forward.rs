@@ -59,7 +59,7 @@ impl Section {
             unsafe {
                 let load = |m: usize| {
                     let x = x.add(shape.row_of_block(m) + p);
-                    prefetch::<false>(x.wrapping_add(next));
+                    prefetch(x.wrapping_add(next));
                     V::load_first(x, len - p)
                 };
                 let (mut best, mut offset) = (load(0), V::splat(BASE));
