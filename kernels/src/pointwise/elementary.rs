@@ -5,8 +5,8 @@
 
 use crate::vector::Vector;
 
-/// `n` and `exp(r) - 1` with `x = n ln 2 + r` and `|r| <= ln 2 / 2` (Cody and Waite, 1980), for `x <= 0`; where the
-/// exponential is 0 also for the subnormals, that of -105.
+/// `n` and `exp(r) - 1` with `x = n ln 2 + r` and `|r| <= ln 2 / 2` (Cody and Waite, 1980), for `x <= 0`. Below -105,
+/// where the exponential is no subnormal any more, those of -105.
 ///
 /// # Safety
 /// As [`Vector::zero`].

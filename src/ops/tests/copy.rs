@@ -1,10 +1,11 @@
 //! Copies and crops.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::{SHAPES, assert_close, dot, plus, random, run, stale};
 use crate::ops::copy::{copy, crop, uncrop};
 use crate::volume::{Extent, Tensor};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 #[test]
 fn copies() {

@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{assert_close, dot, plus, random, run, stale, voxels};
+use super::{assert_close, plus, random, run, stale, voxels};
 use crate::ops::pool::{self, Maximum};
 use crate::ops::{Maps, Site};
 use crate::plan::PlanBuilder;
