@@ -55,8 +55,8 @@ pub(crate) unsafe fn backward<V: Vector>(
                     ahead
                 ));
                 let (step, len) = (window.step[1] * pitch, rows * pitch);
-                unrolled!(to_rows::<V>(ky, step, kx, of_planes, of_rows, reach_x, len, ahead));
-                unrolled!(to_places::<V>(kx, window.step[2], of_rows, reach_x, accumulate, dx, len, ahead));
+                unrolled!(to_rows::<V>(ky, step, kx, of_planes, of_rows.after(reach_x), len, ahead));
+                unrolled!(to_places::<V>(kx, window.step[2], of_rows, accumulate, dx, len, ahead));
             }
         }
     }
@@ -136,11 +136,11 @@ unsafe fn to_planes<V: Vector, const K: usize>(
     }
 }
 
-/// `len` voxels of `to` from `lead` on: the gradients of the `k` rows of `from` that reach each and whose winners lie in
+/// `len` voxels of `to`: the gradients of the `k` rows of `from` that reach each and whose winners lie in
 /// it, and the rest of the winners' offsets. The rows of `from` lie `step` apart, the last one being the voxel's own.
 ///
 /// # Safety
-/// The tier of `V` is enabled in the caller; `from` is valid for `len + (k - 1) * step` voxels, `to` for `lead + len`.
+/// The tier of `V` is enabled in the caller; `from` is valid for `len + (k - 1) * step` voxels, `to` for `len`.
 #[inline(always)]
 unsafe fn to_rows<V: Vector, const K: usize>(
     k: usize,
@@ -148,7 +148,6 @@ unsafe fn to_rows<V: Vector, const K: usize>(
     in_row: usize,
     from: Strip,
     to: Strip,
-    lead: usize,
     len: usize,
     ahead: &mut Ahead,
 ) {
@@ -162,29 +161,29 @@ unsafe fn to_rows<V: Vector, const K: usize>(
                 let (gradient, winner) = from.load::<V>(p + (k - 1 - m) * step);
                 (sum, rest) = won::<V>(sum, rest, gradient, winner, m * in_row, in_row);
             }
-            to.store(lead + p, (sum, rest));
+            to.store(p, (sum, rest));
         }
     }
 }
 
 /// `len` voxels of `dx`: the gradients of the `k` voxels of `from` that reach each and whose winner it is. They lie
-/// `step` apart, the last one, at `lead` for the first voxel, being the voxel itself.
+/// `step` apart, the last one being the voxel itself.
 ///
 /// # Safety
-/// The tier of `V` is enabled in the caller; `from` is valid for `lead + len` voxels, `lead` is `(k - 1) * step`, `dx`
+/// The tier of `V` is enabled in the caller; `from` is valid for `len + (k - 1) * step` voxels, `dx`
 /// is valid for `len`.
 #[inline(always)]
 unsafe fn to_places<V: Vector, const K: usize>(
     k: usize,
     step: usize,
     from: Strip,
-    lead: usize,
     accumulate: bool,
     dx: *mut f32,
     len: usize,
     ahead: &mut Ahead,
 ) {
     let k = if K > 0 { K } else { k };
+    let lead = (k - 1) * step;
     for p in (0..len).step_by(V::LANES) {
         ahead.step::<V>();
         // SAFETY: the caller's contract, the tail by its count.

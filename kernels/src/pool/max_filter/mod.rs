@@ -83,6 +83,16 @@ impl Strip {
         }
     }
 
+    /// The strip without its first `voxels`.
+    ///
+    /// # Safety
+    /// It has as many.
+    #[inline(always)]
+    unsafe fn after(self, voxels: usize) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { Self { values: self.values.add(voxels), winners: self.winners.add(voxels) } }
+    }
+
     /// The vectors at voxel `at`.
     ///
     /// # Safety
