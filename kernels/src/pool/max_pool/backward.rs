@@ -1,7 +1,7 @@
 //! Backward: a row of gradients spread over the voxels of their blocks, into each row where it has won.
 
 use super::{BEYOND, SECTION, Shape};
-use crate::vector::{Vector, prefetch};
+use crate::vector::{Vector, prefetch_write};
 use crate::words::{Words, load_bytes_within};
 
 /// # Safety
@@ -102,7 +102,7 @@ impl Section {
     #[inline(always)]
     unsafe fn put<V: Vector>(&self, first: usize, accumulate: bool, dx: *mut f32, len: usize, next: usize) {
         for p in (0..len).step_by(V::LANES) {
-            prefetch(dx.wrapping_add(p + next));
+            prefetch_write(dx.wrapping_add(p + next));
             // SAFETY: the caller's contract, the tail by its count; a vector ends at most `BEYOND` behind the section.
             unsafe {
                 let won =
