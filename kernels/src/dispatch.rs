@@ -232,14 +232,17 @@ kernel_table! {
         (t: crate::Transfer, y: *const f32, g: *mut f32, len: usize) -> f32;
     max_filter_forward = crate::pool::max_filter::forward:
         (shape: crate::pool::max_filter::Shape, x: *const f32, planes: Range<usize>, y: *mut f32,
-         winners: *mut u8);
+         winners: *mut u8, scratch: *mut f32);
     max_filter_backward = crate::pool::max_filter::backward:
         (shape: crate::pool::max_filter::Shape, dy: *const f32, winners: *const u8, planes: Range<usize>,
-         accumulate: bool, dx: *mut f32);
+         accumulate: bool, dx: *mut f32, scratch: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    max_pool_backward = crate::pool::max_pool::backward:
+        (shape: crate::pool::max_pool::Shape, dy: *const f32, winners: *const u8, accumulate: bool, dx: *mut f32);
     transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    stream = crate::stream::stream: (operands: crate::stream::Operands, factor: f32) -> f32;
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     tile_forward = crate::tile_fft::transform::forward:
         (group: &crate::tile_fft::transform::Group, source: *const f32, to: *mut f32);

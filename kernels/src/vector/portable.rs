@@ -143,6 +143,15 @@ impl Vector for F32x4 {
         (Self([a, c, e, g]), Self([b, d, f, h]))
     }
     #[inline(always)]
+    fn twice(self) -> (Self, Self) {
+        let [a, b, c, d] = self.0;
+        (Self([a, a, b, b]), Self([c, c, d, d]))
+    }
+    #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x4(self.0.map(f32::to_bits))
+    }
+    #[inline(always)]
     fn swap_pairs(self) -> Self {
         let [a, b, c, d] = self.0;
         Self([b, a, d, c])
