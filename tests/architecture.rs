@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "atomic_file",
+    "hdf5",
     "machine",
     "volume",
     "fft",

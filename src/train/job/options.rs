@@ -8,6 +8,7 @@ use znn_kernels::Isa;
 use super::JobError;
 use crate::conv::{Choice, Method};
 use crate::data;
+use crate::network::hdf5_file::Layout;
 
 /// What the network learns from the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +103,26 @@ impl fmt::Display for LossKind {
     }
 }
 
+/// Where the groups of a network are in an HDF5 file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hdf5Layout {
+    /// In the root, the statistics in a file of their own.
+    Root,
+    /// All in one file (the original's option `is_stdio`).
+    Single,
+}
+
+impl Hdf5Layout {
+    /// The layout of the file.
+    pub fn layout(self) -> Layout {
+        match self {
+            Hdf5Layout::Root => Layout::Root,
+            Hdf5Layout::Single => Layout::Single,
+        }
+    }
+}
+
 /// How convolutions are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -122,6 +143,16 @@ impl Algorithm {
             Algorithm::Direct => Choice::Fixed(Method::Direct),
             Algorithm::Fft => Choice::Fixed(Method::Fft),
         }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Algorithm::Auto => "auto",
+            Algorithm::Direct => "direct",
+            Algorithm::Fft => "fft",
+        })
     }
 }
 
