@@ -125,7 +125,7 @@ fn check_keys(ini: &Ini, section: &Section, kind: Kind, warnings: &mut Vec<Remar
         if !KEYS.contains(&key) || (key == "fmasks" && kind == Kind::Image) {
             let hint = suggest::hint(key, KEYS);
             let what = kind.word();
-            return Err(ini.error(entry.line, format!("`{key}` is not a key of an {what} section{hint}")));
+            return Err(ini.error(entry.line, format!("`{key}` is not a key of [{what}N]{hint}")));
         }
         let is_label_type = key == "pp_types" && kind == Kind::Label;
         if is_label_type && !entry.list().all(|part| matches!(part, "auto" | "none")) {

@@ -1,6 +1,6 @@
 //! How training went, as a file tells it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Layout;
 use crate::hdf5::{self, FinishedGroup, Hdf5Error, Hdf5File, Number};
@@ -11,9 +11,16 @@ pub struct Measure {
     /// The iterations done (`it`).
     pub iteration: u64,
     /// The loss for each output voxel and channel (`err`).
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// The fraction of output voxels and channels on the wrong side of one half (`cls`).
+    #[serde(deserialize_with = "null_is_nan")]
     pub pixel_error: f64,
+}
+
+/// Numbers that are not finite are `null` in JSON.
+fn null_is_nan<'de, D: Deserializer<'de>>(number: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(number)?.unwrap_or(f64::NAN))
 }
 
 /// The learning curves of a training.

@@ -173,7 +173,8 @@ impl<'a> Keys<'a> {
             "train_load_net" => warn("give the file with --weights"),
             "train_outsz" => {
                 let size: Extent = self.extent(entry)?;
-                self.set("output-size", Value::String(size.to_string()));
+                let axes = size.to_array().map(|axis| Value::Integer(axis as i64));
+                self.set("output-size", Value::Array(axes.to_vec()));
             }
             "forward_outsz" => {
                 self.extent(entry)?;

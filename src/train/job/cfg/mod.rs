@@ -119,7 +119,11 @@ pub fn read_training(path: &Path) -> Result<Training, JobError> {
         .map(|sample| sample.label.as_ref().and_then(|label| label.mask.clone()).unwrap_or_default())
         .collect();
     if masks.iter().any(|mask| !mask.as_os_str().is_empty()) {
-        set("masks", Value::Array(masks.iter().map(|mask| path_value(mask)).collect()));
+        let value = |mask: &PathBuf| match mask.as_os_str().is_empty() {
+            true => Value::String(String::new()),
+            false => path_value(mask),
+        };
+        set("masks", Value::Array(masks.iter().map(value).collect()));
     }
     let prefix = keys.prefix.as_ref().map(|prefix| files.output(prefix));
     if let Some(prefix) = &prefix {
@@ -169,8 +173,10 @@ pub fn suffixed(prefix: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Absolute, so that a stored job names the same file from anywhere.
 fn path_value(path: &Path) -> Value {
-    Value::String(path.to_string_lossy().into_owned())
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Value::String(absolute.to_string_lossy().into_owned())
 }
 
 /// The files that make a job.
