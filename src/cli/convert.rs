@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use znn::network::hdf5_file::{self, Contents, Layout, Rates, Statistics};
 use znn::network::model_file::{self, ModelFile, ModelFileError};
 use znn::network::weights_file::{self, Model};
@@ -29,14 +29,8 @@ pub struct ConvertArgs {
     #[arg(value_name = "TO")]
     to: PathBuf,
     /// Where the network is in an HDF5 file: in the root, or with the statistics in a single one.
-    #[arg(long, value_name = "NAME", value_enum, default_value_t = LayoutName::Root)]
-    layout: LayoutName,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LayoutName {
-    Root,
-    Single,
+    #[arg(long, value_name = "NAME", default_value = "root")]
+    layout: Layout,
 }
 
 /// What is asked for is no conversion.
@@ -98,7 +92,7 @@ fn to_safetensors(from: &Path, to: &Path) -> Result<(), Box<dyn std::error::Erro
     Ok(weights_file::save(to, &network, &parameters, &notes, true)?)
 }
 
-fn to_hdf5(from: &Path, to: &Path, layout: LayoutName) -> Result<(), Box<dyn std::error::Error>> {
+fn to_hdf5(from: &Path, to: &Path, layout: Layout) -> Result<(), Box<dyn std::error::Error>> {
     let ModelFile { model, statistics, .. } = load(from)?;
     let statistics = match statistics {
         Some(statistics) => Some(statistics),
@@ -109,10 +103,6 @@ fn to_hdf5(from: &Path, to: &Path, layout: LayoutName) -> Result<(), Box<dyn std
         parameters: &model.parameters,
         rates: Rates::default(),
         statistics: statistics.as_ref(),
-    };
-    let layout = match layout {
-        LayoutName::Root => Layout::Root,
-        LayoutName::Single => Layout::Single,
     };
     Ok(hdf5_file::save(to, &contents, layout)?)
 }

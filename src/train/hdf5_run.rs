@@ -107,7 +107,7 @@ pub(super) fn export(
     let name = if iteration == 0 { "_init.h5".to_owned() } else { format!("_{iteration}.h5") };
     for suffix in [&name, "_current.h5"] {
         let path = suffixed(prefix, suffix);
-        hdf5_file::save(&path, &contents, job.hdf5_layout.layout()).map_err(ModelFileError::from)?;
+        hdf5_file::save(&path, &contents, job.hdf5_layout).map_err(ModelFileError::from)?;
     }
     Ok(())
 }

@@ -18,9 +18,10 @@ use super::schedule::{Schedule, ScheduleKind};
 use crate::atomic_file;
 use crate::data::ini::IniError;
 use crate::data::{Preprocess, Rebalance};
+use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
-pub use options::{Algorithm, Hdf5Layout, IsaChoice, LossKind, Target};
+pub use options::{Algorithm, IsaChoice, LossKind, Target};
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ pub struct Job {
     /// Also write each checkpoint as `HDF5_ITERATION.h5` and `HDF5_current.h5`, in the format of the original system.
     pub hdf5: Option<PathBuf>,
     /// Where the groups of the network are in those files.
-    pub hdf5_layout: Hdf5Layout,
+    pub hdf5_layout: Layout,
 }
 
 impl Default for Job {
@@ -155,7 +156,7 @@ impl Default for Job {
             validate_patches: 10,
             checkpoint_every: 1000,
             hdf5: None,
-            hdf5_layout: Hdf5Layout::Root,
+            hdf5_layout: Layout::Root,
         }
     }
 }

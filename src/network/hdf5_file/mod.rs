@@ -22,6 +22,10 @@ mod read;
 mod statistics;
 mod write;
 
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use crate::hdf5::Hdf5Error;
 use crate::network::spec::SpecError;
 
@@ -30,13 +34,26 @@ pub use statistics::{Measure, Statistics};
 pub use write::{Contents, Rates, save};
 
 /// Where the groups are in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// In the root. The statistics are in a file of their own, which has `_statistics` in its name.
     #[default]
     Root,
     /// Below `/processing/znn/train`, with the statistics (the original's option `is_stdio`).
     Single,
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "root" => Ok(Layout::Root),
+            "single" => Ok(Layout::Single),
+            _ => Err(format!("expected root or single, found `{text}`")),
+        }
+    }
 }
 
 /// The group that holds all that training writes into a file of [`Layout::Single`].

@@ -8,7 +8,6 @@ use znn_kernels::Isa;
 use super::JobError;
 use crate::conv::{Choice, Method};
 use crate::data;
-use crate::network::hdf5_file::Layout;
 
 /// What the network learns from the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,26 +99,6 @@ impl fmt::Display for LossKind {
             LossKind::BinomialCrossEntropy => "binomial-cross-entropy",
             LossKind::Softmax => "softmax",
         })
-    }
-}
-
-/// Where the groups of a network are in an HDF5 file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hdf5Layout {
-    /// In the root, the statistics in a file of their own.
-    Root,
-    /// All in one file (the original's option `is_stdio`).
-    Single,
-}
-
-impl Hdf5Layout {
-    /// The layout of the file.
-    pub fn layout(self) -> Layout {
-        match self {
-            Hdf5Layout::Root => Layout::Root,
-            Hdf5Layout::Single => Layout::Single,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::data::Rebalance;
-use crate::train::job::Hdf5Layout;
+use crate::network::hdf5_file::Layout;
 use crate::volume::Extent;
 
 const NET: &str = "nodes input\ntype input\nsize 1\nnodes output\ntype transfer\nfunction linear\nsize 2\n\
@@ -85,7 +85,7 @@ fn every_key_has_its_meaning() {
         val_labels: vec![desk.path("lbl2.tif")],
         out: desk.path("out/net"),
         hdf5: Some(desk.path("out/net")),
-        hdf5_layout: Hdf5Layout::Single,
+        hdf5_layout: Layout::Single,
         output_size: Extent::new(1, 10, 20),
         preprocess: Preprocess::Standard2d,
         target: Target::Boundary,
