@@ -7,6 +7,7 @@
 use core::ops::Range;
 
 use crate::conv::family::{MicroKernels, register_tiles};
+use crate::conv::product::Product;
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
@@ -116,29 +117,31 @@ macro_rules! kernel_table {
     // The micro-kernels of the direct convolution, for every register tile that fits the tier's registers.
     (@micro [$($features:tt)*] $vector:ty, $registers:tt) => {
         $($features)*
-        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile) {
+        unsafe fn convolve<const R: usize, const N: usize>(tile: &Tile<'_>) {
             // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, false>(tile) }
-        }
-        $($features)*
-        unsafe fn convolve_masked<const R: usize, const N: usize>(tile: &Tile) {
-            // SAFETY: as above.
-            unsafe { crate::conv::tile::convolve::<$vector, R, N, true>(tile) }
+            unsafe { crate::conv::tile::convolve::<$vector, R, N>(tile) }
         }
         $($features)*
         unsafe fn reduce<const R: usize, const N: usize>(run: &Reduction) {
             // SAFETY: as above.
             unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
         }
+        $($features)*
+        unsafe fn multiply<const R: usize, const N: usize>(product: &Product) {
+            // SAFETY: as above.
+            unsafe { crate::conv::product::multiply::<$vector, R, N>(product) }
+        }
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
-            convolve_masked: register_tiles!($registers, convolve_masked),
             reduce: register_tiles!($registers, reduce),
+            product: register_tiles!($registers, multiply),
         };
     };
 }
 
 kernel_table! {
+    combine = crate::conv::combine::combine: (work: &crate::conv::combine::Combine<'_>);
+    fill_panel = crate::conv::panel::fill: (panel: &crate::conv::panel::Panel, x: *const f32, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
     max_merge = crate::pointwise::maxout::max_merge:
@@ -168,6 +171,7 @@ kernel_table! {
          accumulate: bool, dx: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);

@@ -1,8 +1,8 @@
 //! Convolution layers: the problem, and the algorithms that solve it.
 //!
 //! An [`Algorithm`] adds the tasks of a layer's passes to a plan. It is made once per layer by [`begin`] and asked
-//! for the passes in program order, so that it can remember what several of them need (packed weights, spectra,
-//! padded gradients). It knows nothing of networks.
+//! for the passes in program order, so that it can remember what several of them need (packed weights, spectra). It
+//! knows nothing of networks.
 
 mod direct;
 mod fft;

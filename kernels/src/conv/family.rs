@@ -1,5 +1,6 @@
 //! The family of register tiles, and the choice of one for a number of channels.
 
+use super::product::Product;
 use super::reduction::Reduction;
 use super::tile::Tile;
 
@@ -18,11 +19,11 @@ pub(crate) type Family<F> = &'static [&'static [F]];
 /// The micro-kernels of one tier.
 pub(crate) struct MicroKernels {
     /// Forward and backward-data.
-    pub convolve: Family<unsafe fn(&Tile)>,
-    /// The same with masked loads, for tiles whose whole vectors would reach beyond the image.
-    pub convolve_masked: Family<unsafe fn(&Tile)>,
+    pub convolve: Family<unsafe fn(&Tile<'_>)>,
     /// Backward-weights.
     pub reduce: Family<unsafe fn(&Reduction)>,
+    /// The same for small images.
+    pub product: Family<unsafe fn(&Product)>,
 }
 
 /// All register tiles of a micro-kernel for a tier of 16 or 32 vector registers.
@@ -43,6 +44,15 @@ pub(crate) use register_tiles;
 
 /// The height of the blocks into which `channels` are cut, the last one taking the rest.
 pub(crate) fn best_rows<F>(family: Family<F>, channels: usize) -> usize {
+    cut(family, channels).1
+}
+
+/// The modelled time of `channels` cut that way, in multiply-adds for a vector of positions.
+pub(crate) fn cost_of_rows<F>(family: Family<F>, channels: usize) -> f32 {
+    if channels == 0 { 0.0 } else { cut(family, channels).0 }
+}
+
+fn cut<F>(family: Family<F>, channels: usize) -> (f32, usize) {
     // Multiply-adds of a vector position, and the accesses to the L1 cache beside them: one broadcast per row,
     // two per unaligned vector. The latter hide behind the former but for a tenth.
     let cost = |rows: usize| match rows {
@@ -63,7 +73,7 @@ pub(crate) fn best_rows<F>(family: Family<F>, channels: usize) -> usize {
             best = (total, rows);
         }
     }
-    best.1
+    best
 }
 
 #[cfg(test)]

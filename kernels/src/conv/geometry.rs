@@ -1,5 +1,7 @@
 //! The sizes of a convolution.
 
+use core::ops::Range;
+
 /// A convolution (cross-correlation): sizes in voxels, in the order z, y, x.
 ///
 /// `y[o][p] = sum over i, k of w[o][i][k] * x[i][p * stride + k * dilation - padding before]` for every `p` for which
@@ -68,6 +70,47 @@ impl Geometry {
     /// Floats of an output image.
     pub fn output_len(&self) -> usize {
         self.output().iter().product()
+    }
+
+    /// The input planes that the given output planes read, those in the padding left out.
+    pub(crate) fn input_planes(&self, planes: &Range<usize>) -> Range<usize> {
+        let before = self.padding[0][0];
+        let end = (planes.end.saturating_sub(1) * self.stride[0] + self.reach(0) + 1).saturating_sub(before);
+        let end = if planes.is_empty() { 0 } else { end.min(self.input[0]) };
+        (planes.start * self.stride[0]).saturating_sub(before).min(end)..end
+    }
+
+    /// The output planes that read any of the given input planes.
+    pub(crate) fn output_planes(&self, planes: &Range<usize>) -> Range<usize> {
+        self.readers(0, planes)
+    }
+
+    /// The output positions along `axis` that read any of the given input positions; perhaps some more between them.
+    pub(crate) fn readers(&self, axis: usize, positions: &Range<usize>) -> Range<usize> {
+        if positions.is_empty() {
+            return 0..0;
+        }
+        let (before, stride) = (self.padding[0][axis], self.stride[axis]);
+        let end = ((positions.end - 1 + before) / stride + 1).min(self.output()[axis]);
+        let start = (positions.start + before).saturating_sub(self.reach(axis)).div_ceil(stride);
+        start.min(end)..end
+    }
+
+    /// The taps along `axis` by which input position `q` is read, each with the output position that reads it.
+    pub(crate) fn taps_of(&self, axis: usize, q: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (dilation, stride, output) = (self.dilation[axis], self.stride[axis], self.output()[axis]);
+        let at = q + self.padding[0][axis];
+        (0..self.kernel[axis]).filter_map(move |k| {
+            let from = at.checked_sub(k * dilation)?;
+            let p = from / stride;
+            (from % stride == 0 && p < output).then_some((k, p))
+        })
+    }
+
+    /// The tap with the given index in a kernel.
+    pub(crate) fn tap(&self, index: usize) -> [usize; 3] {
+        let [_, ky, kx] = self.kernel;
+        [index / (ky * kx), index / kx % ky, index % kx]
     }
 
     /// Distance between the first and the last tap along `axis`.

@@ -1,100 +1,65 @@
-//! Which vectors an image is made of: flattened planes or single rows.
+//! Which positions of the output backward-weights takes in one run.
 
 use super::Geometry;
+use super::reduction::Extent;
 
-/// How the vectors of one output plane lie in memory: `count` lines of `length` floats, each cut into vectors.
+/// The output as lines that are contiguous both in the gradient and in the source, whose distances come in this order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines {
     /// Lines of a plane.
-    pub count: usize,
-    /// Floats of a line, those of garbage columns included.
+    pub lines: usize,
     pub length: usize,
-    /// Distance between rows in the source, which is also that of the lines.
-    pub pitch: usize,
-    /// Columns of a row that are stored; the others, up to `pitch`, are garbage.
-    pub width: usize,
-    /// Floats of a vector.
-    pub lanes: usize,
+    pub line_steps: [usize; 2],
+    pub plane_steps: [usize; 2],
+    /// Planes follow each other without a gap, so that all of them are one line.
+    pub joined: bool,
+}
+
+/// A part of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Its first float in the gradient and in the source.
+    pub start: [usize; 2],
+    pub extent: Extent,
 }
 
 impl Lines {
-    /// The lines of the output at the input's pitch: one for the flattened plane, or one for each row where that
-    /// takes no more vectors.
-    pub fn of_output(geometry: &Geometry, lanes: usize) -> Self {
-        let [_, rows, width] = geometry.output();
-        let pitch = geometry.pitch();
-        let flat = Self { count: 1, length: (rows - 1) * pitch + width, pitch, width, lanes };
-        let by_rows = Self { count: rows, length: width, pitch, width, lanes };
-        if by_rows.vectors() <= flat.vectors() { by_rows } else { flat }
-    }
-
-    /// The line of a plane that is stored whole.
-    pub fn of_plane(plane: usize, lanes: usize) -> Self {
-        Self { count: 1, length: plane, pitch: plane, width: plane, lanes }
-    }
-
-    /// Vectors of a line.
-    pub fn vectors_of_line(&self) -> usize {
-        self.length.div_ceil(self.lanes)
-    }
-
-    /// Vectors of a plane.
-    pub fn vectors(&self) -> usize {
-        self.count * self.vectors_of_line()
-    }
-
-    /// The vector `index` of a sequence of planes.
-    pub fn seek(&self, index: usize) -> Cursor {
-        let (plane, index) = (index / self.vectors(), index % self.vectors());
-        let (line, position) = (index / self.vectors_of_line(), index % self.vectors_of_line() * self.lanes);
-        Cursor { plane, line, position, row: line + position / self.pitch, column: position % self.pitch }
-    }
-}
-
-/// A vector of a sequence of planes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor {
-    /// The plane, counted from the first of the sequence.
-    pub plane: usize,
-    /// The line of the plane.
-    pub line: usize,
-    /// The first float, counted from the start of the line.
-    pub position: usize,
-    /// The row of the plane that the first float belongs to.
-    pub row: usize,
-    /// Its column, below the pitch.
-    pub column: usize,
-}
-
-impl Cursor {
-    /// The vector's first float, counted from the start of the plane, in the source.
-    pub fn offset(&self, lines: &Lines) -> usize {
-        self.line * lines.pitch + self.position
-    }
-
-    /// The lanes that lie within the line.
-    pub fn lanes(&self, lines: &Lines) -> usize {
-        lines.lanes.min(lines.length - self.position)
-    }
-
-    /// Goes to the next vector.
-    pub fn advance(&mut self, lines: &Lines) {
-        self.position += lines.lanes;
-        self.column += lines.lanes;
-        while self.column >= lines.pitch {
-            self.column -= lines.pitch;
-            self.row += 1;
+    /// Those of an image that is read as it is.
+    pub fn of_image(geometry: &Geometry) -> Self {
+        let [_, height, width] = geometry.output();
+        let line_steps = [width, geometry.stride[1] * geometry.pitch()];
+        let plane_steps = [height * width, geometry.stride[0] * geometry.plane()];
+        if height == 1 || line_steps[0] == line_steps[1] {
+            let joined = plane_steps[0] == plane_steps[1];
+            return Self { lines: 1, length: height * width, line_steps, plane_steps, joined };
         }
-        if self.position >= lines.length {
-            self.line += 1;
-            if self.line == lines.count {
-                self.line = 0;
-                self.plane += 1;
-            }
-            self.position = 0;
-            self.column = 0;
-            self.row = self.line;
-        }
+        Self { lines: height, length: width, line_steps, plane_steps, joined: false }
+    }
+
+    /// Cuts planes into runs of about `floats` floats: whole lines where these are whole vectors, or parts of a line.
+    pub fn runs(&self, planes: usize, lanes: usize, floats: usize) -> impl Iterator<Item = Run> {
+        // the two outer loops: planes and lines, or lines that are planes
+        let exact = self.length.is_multiple_of(lanes);
+        let (planes, plane_steps, lines, line_steps, length) = if self.joined {
+            (1, [0; 2], 1, [0; 2], planes * self.length)
+        } else if self.lines == 1 && exact {
+            (1, [0; 2], planes, self.plane_steps, self.length)
+        } else {
+            (planes, self.plane_steps, self.lines, self.line_steps, self.length)
+        };
+        let lines_each = if exact { (floats + length / 2) / length.max(1) } else { 1 };
+        let vectors_each = (floats / lanes).max(1);
+        (0..planes).flat_map(move |plane| {
+            balanced(lines, lines_each.max(1)).flat_map(move |(line, lines)| {
+                balanced(length.div_ceil(lanes), vectors_each).map(move |(vector, vectors)| {
+                    let first = vector * lanes;
+                    Run {
+                        start: [0, 1].map(|i| plane * plane_steps[i] + line * line_steps[i] + first),
+                        extent: Extent { lines, line_steps, length: (vectors * lanes).min(length - first) },
+                    }
+                })
+            })
+        })
     }
 }
 
@@ -105,4 +70,49 @@ pub(crate) fn balanced(total: usize, largest: usize) -> impl Iterator<Item = (us
         let start = part * total / parts;
         (start, (part + 1) * total / parts - start)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn runs_cover_every_position_once() {
+        let geometry = |input, kernel| Geometry::valid(1, 1, input, kernel, [1; 3]);
+        let strided = |stride| Geometry { stride, ..geometry([7, 33, 32], [2, 3, 1]) };
+        for geometry in [
+            geometry([3, 10, 34], [1, 3, 3]),
+            geometry([9, 3, 4], [3, 1, 1]),
+            geometry([9, 3, 16], [3, 2, 1]),
+            geometry([5, 7, 9], [1, 1, 1]),
+            geometry([2, 50, 70], [1, 3, 3]),
+            geometry([4, 1, 300], [1, 1, 5]),
+            strided([2, 2, 1]),
+            strided([1, 3, 1]),
+        ] {
+            let lines = Lines::of_image(&geometry);
+            let [depth, height, width] = geometry.output();
+            for lanes in [4, 8, 16] {
+                for floats in [1, 64, 640, 5120] {
+                    let mut seen = vec![0; geometry.output_len()];
+                    for run in lines.runs(depth, lanes, floats) {
+                        let Extent { lines: count, line_steps, length } = run.extent;
+                        assert!(count == 1 || length % lanes == 0);
+                        assert!(count * length <= (2 * floats).max(length).max(lanes));
+                        for (line, i) in (0..count).flat_map(|line| (0..length).map(move |i| (line, i))) {
+                            let [dy, x] = [0, 1].map(|from| run.start[from] + line * line_steps[from] + i);
+                            seen[dy] += 1;
+                            let [z, y, column] = [dy / (height * width), dy / width % height, dy % width];
+                            let at = z * geometry.stride[0] * geometry.plane()
+                                + y * geometry.stride[1] * geometry.pitch()
+                                + column;
+                            assert_eq!(x, at, "{geometry:?}");
+                        }
+                    }
+                    assert!(seen.iter().all(|&count| count == 1), "{geometry:?}");
+                }
+            }
+        }
+    }
 }

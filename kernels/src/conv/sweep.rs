@@ -1,113 +1,76 @@
-//! Leads the micro-kernel of forward and backward-data over the tiles of an output.
+//! Leads the micro-kernel of forward and backward-data over runs of positions.
 
-use super::family::{MAX_VECTORS, MicroKernels};
-use super::lines::{Cursor, Lines, balanced};
-use super::tile::{NO_BIAS, Tile, TileVector};
-use core::ops::Range;
+use super::family::Family;
+use super::lines::balanced;
+use super::tile::{Tile, TileVector};
 
-/// Floats of the source that the tiles of a strip may touch: a part of an L2 cache, beside the weights.
-const STRIP_FLOATS: usize = 64 * 1024;
-
-/// The parts of a pass that do not change from tile to tile.
-pub(crate) struct Sweep<'a> {
-    pub micro: &'static MicroKernels,
-    /// Rows of a register block.
-    pub block: usize,
-    /// The channels of the target, whole blocks.
-    pub channels: Range<usize>,
-    /// Channels of the source.
-    pub source_channels: usize,
-    /// Taps of the kernel.
-    pub kernel: [usize; 3],
-    /// The packed weights of the whole layer.
-    pub packed: &'a [f32],
-    /// One for each channel of the layer.
-    pub bias: Option<&'a [f32]>,
-    pub lines: Lines,
-    /// Rows of a target plane.
-    pub rows: usize,
-    /// Floats of one channel of the source.
-    pub source_len: usize,
+/// Runs of positions that are neighbours both in the source and in the target: a grid of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runs {
+    pub counts: [usize; 2],
+    /// Positions of a run.
+    pub length: usize,
+    /// Distance between the starts of two runs in the source, along the two axes of the grid.
+    pub source_steps: [usize; 2],
+    /// The same in the target.
+    pub target_steps: [usize; 2],
 }
 
-impl Sweep<'_> {
-    /// The vectors of a strip: its source, `span` rows of floats per channel and z-tap beside the vectors' own, stays
-    /// in the L2 cache while all register blocks pass over it.
-    pub fn strip(&self, span: usize) -> usize {
-        let largest = self.micro.convolve[self.block - 1].len();
-        let floats = (STRIP_FLOATS / (self.source_channels * self.kernel[0]).max(1)).saturating_sub(span);
-        (floats / self.lines.lanes / largest * largest).max(4 * largest)
+impl Runs {
+    /// One run.
+    pub fn one(length: usize) -> Self {
+        Self { counts: [1, 1], length, source_steps: [0; 2], target_steps: [0; 2] }
     }
 
-    /// Computes the vectors of `planes` planes, of which the first is plane `first` of the target.
-    ///
-    /// `tile` holds what all tiles have in common, for the first channel and plane of the target; `place` sets the
-    /// sources and taps of a tile for the vectors of the given cursors and returns the weights' offset within a
-    /// block, counted in taps.
-    ///
-    /// # Safety
-    /// The tier of `micro` exists. After `place`, the tile keeps the contract of [`super::tile::convolve`] but for
-    /// the choice of masked loads, the lanes and the target's position, which are made here: `source + lanes + all
-    /// taps` is within `source_len` floats for existing lanes.
-    pub unsafe fn run(
-        &self,
-        tile: &mut Tile,
-        strip: usize,
-        first: usize,
-        planes: usize,
-        mut place: impl FnMut(&mut Tile, &[Cursor]) -> usize,
-    ) {
-        let vectors = planes * self.lines.vectors();
-        let target = tile.target;
-        let [kz, ky, kx] = self.kernel;
-        let terms = self.source_channels * kz * ky * kx;
-        let lanes = self.lines.lanes;
-        let mut cursors = [self.lines.seek(0); MAX_VECTORS];
-        for (start, length) in balanced(vectors, strip) {
-            let strip_start = self.lines.seek(start);
-            for channel in self.channels.clone().step_by(self.block) {
-                let rows = self.block.min(self.channels.end - channel);
-                let family = self.micro.convolve[rows - 1];
-                let masked = self.micro.convolve_masked[rows - 1];
-                let weights = &self.packed[channel * terms..(channel + rows) * terms];
-                let bias = match self.bias {
-                    Some(bias) => &bias[channel..channel + rows],
-                    None => &NO_BIAS[..rows],
-                };
-                tile.bias = bias.as_ptr();
-                tile.weight_steps = [kz * ky * kx * rows, ky * kx * rows, kx * rows];
-                tile.target = target.wrapping_add((channel - self.channels.start) * tile.target_stride);
-                let mut cursor = strip_start;
-                for (_, count) in balanced(length, family.len()) {
-                    for (vector, at) in tile.vectors.iter_mut().zip(&mut cursors).take(count) {
-                        *at = cursor;
-                        *vector = TileVector {
-                            source: 0,
-                            lanes: cursor.lanes(&self.lines),
-                            row: (first + cursor.plane) * self.rows + cursor.row,
-                            column: cursor.column,
-                        };
-                        cursor.advance(&self.lines);
-                    }
-                    let first_tap = place(tile, &cursors[..count]);
-                    tile.weights = weights[first_tap * rows..].as_ptr();
-                    let whole = tile.end(count, lanes) <= self.source_len;
-                    let kernel = if whole { family[count - 1] } else { masked[count - 1] };
-                    // SAFETY: the contract of this function; with whole vectors the last lane of the last tap is
-                    // within the channel, as just found.
-                    unsafe { kernel(tile) }
+    /// Vectors of `lanes` floats.
+    pub fn vectors(&self, lanes: usize) -> usize {
+        self.counts[0] * self.counts[1] * self.length.div_ceil(lanes)
+    }
+
+    /// All vectors of `lanes` floats.
+    fn each_vector(&self, lanes: usize) -> impl Iterator<Item = TileVector> + use<> {
+        let runs = *self;
+        let (mut at, mut position) = ([0, 0], 0);
+        let (mut source, mut target) = (0, 0);
+        core::iter::from_fn(move || {
+            let vector = TileVector {
+                source: source + position,
+                target: target + position,
+                lanes: lanes.min(runs.length - position),
+            };
+            position += lanes;
+            if position >= runs.length {
+                position = 0;
+                at[1] += 1;
+                if at[1] == runs.counts[1] {
+                    at = [at[0] + 1, 0];
                 }
+                source = at[0] * runs.source_steps[0] + at[1] * runs.source_steps[1];
+                target = at[0] * runs.target_steps[0] + at[1] * runs.target_steps[1];
             }
-        }
-        tile.target = target;
+            Some(vector)
+        })
     }
 }
 
-impl Tile {
-    /// The end of the floats of one channel that whole vectors read.
-    fn end(&self, count: usize, lanes: usize) -> usize {
-        let taps: usize =
-            self.taps.iter().zip(&self.steps).map(|(taps, step)| taps.saturating_sub(1) * step).sum();
-        self.vectors[..count].iter().map(|vector| vector.source + lanes + taps).max().unwrap_or(0)
+/// Computes `rows` rows of the target at all positions of `runs`. `tile` holds everything but the vectors.
+///
+/// # Safety
+/// The tier of `family` exists, and the contract of [`super::tile::convolve`] holds for `rows` rows and every vector.
+pub(crate) unsafe fn sweep(
+    family: Family<unsafe fn(&Tile<'_>)>,
+    lanes: usize,
+    rows: usize,
+    runs: &Runs,
+    tile: &mut Tile<'_>,
+) {
+    let kernels = family[rows - 1];
+    let mut vectors = runs.each_vector(lanes);
+    for (_, count) in balanced(runs.vectors(lanes), kernels.len()) {
+        for (to, vector) in tile.vectors[..count].iter_mut().zip(&mut vectors) {
+            *to = vector;
+        }
+        // SAFETY: the caller's contract.
+        unsafe { kernels[count - 1](tile) }
     }
 }

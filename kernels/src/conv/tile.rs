@@ -1,52 +1,60 @@
-//! The micro-kernel of forward and backward-data: R output channels x N vectors of accumulators.
+//! The micro-kernel of forward and backward-data: R rows of the target x N vectors of accumulators.
 
 use super::family::{MAX_ROWS, MAX_VECTORS};
-use crate::vector::Vector;
+use super::table::Entry;
+use crate::vector::{Vector, prefetch_write};
 
 /// The bias of a convolution without one.
 pub(crate) static NO_BIAS: [f32; MAX_ROWS] = [0.0; MAX_ROWS];
 
+/// One tap of the kernel: what it multiplies, from the start of a channel of the source and of its weights.
+///
+/// A table of taps makes dilations, strides, parts of a kernel and any layout of the source data of the micro-kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    /// Where it reads the first position.
+    pub source: u32,
+    /// Its weight for the first row.
+    pub weight: u32,
+}
+
+impl Entry for Tap {}
+
 /// One vector of a tile.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TileVector {
-    /// Where the first tap of the first channel reads its first lane, from [`Tile::source`].
+    /// Its first position in the source.
     pub source: usize,
+    /// Its first position in a row of the target.
+    pub target: usize,
     /// Its lanes that exist; 1 to `LANES`.
     pub lanes: usize,
-    /// The target row of its first lane.
-    pub row: usize,
-    /// The target column of its first lane; from `width` on lanes are garbage, at `pitch` the next row starts.
-    pub column: usize,
 }
 
-/// The operands of one call: `target[r][..] = max(floor, bias[r] + sum over channels and taps of
-/// weights[channel][tap][r] * source[channel][.. + tap] (+ target[r][..]))`.
+/// The operands of one call: `target[r][v] = max(floor, bias[r] (+ target[r][v]) + sum over channels and taps of
+/// weights[channel][tap][r] * source[channel][tap][v])`.
 #[derive(Debug)]
-pub(crate) struct Tile {
-    /// The source image of the first channel.
+pub(crate) struct Tile<'a> {
+    /// The first channel of the source.
     pub source: *const f32,
     /// Channels that are summed.
     pub channels: usize,
     /// Distance between channels of the source.
-    pub channel_stride: usize,
-    /// Taps that are summed, along z, y and x; where one is zero the sum is empty.
-    pub taps: [usize; 3],
-    /// Distance between taps in the source, along z, y and x.
-    pub steps: [usize; 3],
-    /// The weights of the first channel and tap, R of them side by side; those of the next tap along x follow.
+    pub channel_step: usize,
+    /// Taps that are summed.
+    pub taps: &'a [Tap],
+    /// The weights of the first channel.
     pub weights: *const f32,
-    /// Distance between the weights of channels, taps along z and taps along y.
-    pub weight_steps: [usize; 3],
+    /// Distance between the weights of channels.
+    pub weight_step: usize,
+    /// Where the weights of each row start; the first R count.
+    pub weight_rows: [usize; MAX_ROWS],
     /// The vectors; the first N count.
     pub vectors: [TileVector; MAX_VECTORS],
-    /// Row 0, column 0 of the first target channel.
+    /// The first row of the target.
     pub target: *mut f32,
-    /// Distance between channels of the target.
-    pub target_stride: usize,
-    /// Columns of a target row.
-    pub width: usize,
-    /// Lanes from one row of the source to the next.
-    pub pitch: usize,
+    /// Distance between rows of the target.
+    pub target_step: usize,
     /// R values.
     pub bias: *const f32,
     /// Whether the target's former value is added.
@@ -55,92 +63,63 @@ pub(crate) struct Tile {
     pub floor: f32,
 }
 
+/// The sums begin with bias and former value, so that a sum over blocks of channels, one call for each, has the bits
+/// of one call.
+///
 /// # Safety
-/// The tier of `V` is enabled in the caller. For every channel, tap and vector the lanes that exist are readable in
-/// the source, and without `MASKED` all `LANES` of them. `weights` and `bias` are readable as described. The target
-/// columns below `width` that belong to existing lanes are writable, for R channels, and initialised if `accumulate`.
+/// The tier of `V` is enabled in the caller. For every channel, tap and vector all `LANES` floats are readable in the
+/// source. `weights` and `bias` are readable as described. The lanes of the target that exist are writable, for R
+/// rows, and initialised if `accumulate`.
 #[inline(always)]
-pub(crate) unsafe fn convolve<V: Vector, const R: usize, const N: usize, const MASKED: bool>(tile: &Tile) {
+pub(crate) unsafe fn convolve<V: Vector, const R: usize, const N: usize>(tile: &Tile<'_>) {
     // SAFETY: the loops visit the channels, taps and vectors of the contract, and no others.
     unsafe {
         let mut sum = [[V::zero(); N]; R];
         let mut source = [tile.source; N];
-        let mut exist = [V::first(V::LANES); N];
+        let mut weights = [tile.weights; R];
         for (r, row) in sum.iter_mut().enumerate() {
+            weights[r] = weights[r].add(tile.weight_rows[r]);
             *row = [V::splat(*tile.bias.add(r)); N];
         }
         for v in 0..N {
-            source[v] = source[v].add(tile.vectors[v].source);
-            if MASKED {
-                exist[v] = V::first(tile.vectors[v].lanes);
+            let vector = &tile.vectors[v];
+            source[v] = source[v].add(vector.source);
+            for (r, row) in sum.iter_mut().enumerate() {
+                let to = tile.target.add(r * tile.target_step + vector.target);
+                if tile.accumulate {
+                    row[v] = row[v].add(V::load_first(to, vector.lanes));
+                } else {
+                    // the line arrives while the sum is computed
+                    prefetch_write(to);
+                }
             }
         }
-        for channel in 0..tile.channels {
-            for z in 0..tile.taps[0] {
-                for y in 0..tile.taps[1] {
-                    let mut offset = channel * tile.channel_stride + z * tile.steps[0] + y * tile.steps[1];
-                    let [channel_step, z_step, y_step] = tile.weight_steps;
-                    let mut weight = channel * channel_step + z * z_step + y * y_step;
-                    for _ in 0..tile.taps[2] {
-                        let mut x = [V::zero(); N];
-                        for v in 0..N {
-                            let from = source[v].add(offset);
-                            x[v] = if MASKED { V::load_masked(from, exist[v]) } else { V::load(from) };
-                        }
-                        for (r, row) in sum.iter_mut().enumerate() {
-                            let w = V::splat(*tile.weights.add(weight + r));
-                            for v in 0..N {
-                                row[v] = x[v].mul_add(w, row[v]);
-                                weight = row[v].then(weight);
-                            }
-                        }
-                        weight += R;
-                        offset += tile.steps[2];
+        let (mut position, mut weight) = (0, 0);
+        for _ in 0..tile.channels {
+            for tap in tile.taps {
+                let from = position + tap.source as usize;
+                let mut at = weight + tap.weight as usize;
+                let mut x = [V::zero(); N];
+                for v in 0..N {
+                    x[v] = V::load(source[v].add(from));
+                }
+                for r in 0..R {
+                    let w = V::splat(*weights[r].add(at));
+                    for v in 0..N {
+                        sum[r][v] = x[v].mul_add(w, sum[r][v]);
+                        at = sum[r][v].then(at);
                     }
                 }
             }
+            position += tile.channel_step;
+            weight += tile.weight_step;
         }
-        for (v, vector) in tile.vectors.iter().enumerate().take(N) {
-            let mut column = [V::zero(); R];
-            for (value, row) in column.iter_mut().zip(&sum) {
-                *value = row[v];
-            }
-            store(tile, vector, column);
-        }
-    }
-}
-
-/// Stores one vector of each of the R channels, row by row without the garbage columns.
-///
-/// # Safety
-/// As [`convolve`].
-#[inline(always)]
-unsafe fn store<V: Vector, const R: usize>(tile: &Tile, vector: &TileVector, sum: [V; R]) {
-    // SAFETY: a run covers existing lanes whose columns are below `width`.
-    unsafe {
         let floor = V::splat(tile.floor);
-        let (mut lane, mut row, mut column) = (0, vector.row, vector.column);
-        while lane < vector.lanes {
-            let end = vector.lanes.min(lane + tile.width.saturating_sub(column));
-            // wrapping: where a row starts in the middle of the vector, lane 0 may lie before the target
-            let start = tile.target.wrapping_add(row * tile.width + column).wrapping_sub(lane);
-            if end - lane == V::LANES {
-                for (r, &value) in sum.iter().enumerate() {
-                    let to = start.add(r * tile.target_stride);
-                    let value = if tile.accumulate { value.add(V::load(to)) } else { value };
-                    floor.max(value).store(to);
-                }
-            } else if end > lane {
-                let run = V::between(lane, end);
-                for (r, &value) in sum.iter().enumerate() {
-                    let to = start.wrapping_add(r * tile.target_stride);
-                    let value = if tile.accumulate { value.add(V::load_masked(to, run)) } else { value };
-                    floor.max(value).store_masked(to, run);
-                }
+        for (v, vector) in tile.vectors.iter().enumerate().take(N) {
+            for (r, row) in sum.iter().enumerate() {
+                let to = tile.target.add(r * tile.target_step + vector.target);
+                floor.max(row[v]).store_first(to, vector.lanes);
             }
-            lane += tile.pitch - column;
-            row += 1;
-            column = 0;
         }
     }
 }

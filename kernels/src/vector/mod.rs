@@ -159,5 +159,18 @@ pub trait Vector: Copy {
     fn then(self, index: usize) -> usize;
 }
 
+/// Asks for the cache line of `to`, which will be written.
+#[inline(always)]
+pub(crate) fn prefetch_write(to: *mut f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = to;
+}
+
 /// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
 const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;

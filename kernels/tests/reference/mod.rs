@@ -34,7 +34,8 @@ impl Random {
 }
 
 /// The edges: single channels and odd ones, kernels of one tap, 2D kernels, images below a vector, mixed dilations,
-/// kernels as large as the image, images beyond one strip, run or plane block.
+/// kernels as large as the image, images beyond one panel, run or slab, strides beyond the kernel, padding beyond the
+/// image.
 pub fn edge_cases() -> Vec<Geometry> {
     let case = Geometry::valid;
     vec![
@@ -60,7 +61,34 @@ pub fn edge_cases() -> Vec<Geometry> {
         case(130, 9, [3, 18, 20], [3, 3, 3], [1, 1, 1]),
         case(8, 8, [3, 18, 34], [1, 3, 3], [1, 1, 1]),
         case(8, 24, [3, 6, 16], [1, 1, 1], [1, 1, 1]),
+        case(70, 65, [4, 5, 6], [3, 3, 3], [1, 1, 1]),
+        case(3, 5, [7, 24, 16], [3, 1, 1], [1, 1, 1]),
+        case(9, 40, [12, 8, 8], [3, 3, 3], [1, 1, 1]),
+        case(20, 6, [5, 42, 43], [2, 5, 6], [1, 1, 1]),
+        case(2, 3, [2, 160, 200], [2, 3, 5], [1, 1, 1]),
+        case(2, 3, [2, 100, 70], [2, 3, 3], [1, 1, 1]),
+        case(4, 3, [3, 30, 5], [1, 9, 2], [1, 3, 1]),
+        strided(1, 3, [1, 1, 1], [1, 1, 1], [1, 1, 1], [2, 2, 2], [[0; 3]; 2]),
+        strided(3, 5, [6, 8, 37], [3, 3, 3], [1, 1, 1], [1, 1, 1], [[1; 3]; 2]),
+        strided(5, 3, [8, 9, 34], [2, 2, 2], [1, 1, 1], [2, 2, 2], [[0; 3]; 2]),
+        strided(20, 8, [7, 8, 9], [3, 3, 3], [1, 1, 1], [2, 2, 2], [[1; 3]; 2]),
+        strided(8, 20, [5, 6, 7], [1, 1, 1], [1, 1, 1], [2, 2, 2], [[0; 3]; 2]),
+        strided(2, 3, [5, 12, 40], [2, 3, 4], [1, 2, 3], [2, 3, 4], [[1, 2, 5], [0, 3, 1]]),
+        strided(3, 2, [2, 3, 3], [3, 3, 3], [1, 1, 1], [3, 3, 3], [[4, 5, 20], [6, 3, 20]]),
+        strided(33, 3, [1, 20, 20], [1, 5, 5], [1, 1, 1], [1, 1, 1], [[0, 2, 2]; 2]),
     ]
+}
+
+fn strided(
+    c_in: usize,
+    c_out: usize,
+    input: [usize; 3],
+    kernel: [usize; 3],
+    dilation: [usize; 3],
+    stride: [usize; 3],
+    padding: [[usize; 3]; 2],
+) -> Geometry {
+    Geometry { stride, padding, ..Geometry::valid(c_in, c_out, input, kernel, dilation) }
 }
 
 /// A small geometry of any kind.
@@ -74,6 +102,12 @@ pub fn random_geometry(random: &mut Random) -> Geometry {
         let largest = [5, 9, 24][axis];
         geometry.input[axis] =
             (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1 + random.below(largest);
+    }
+    if random.below(2) == 0 {
+        geometry.stride = [0; 3].map(|_| random.choose(&[1, 2, 2, 3]));
+    }
+    if random.below(2) == 0 {
+        geometry.padding = [[0; 3]; 2].map(|side| side.map(|_| random.choose(&[0, 1, 1, 2, 7])));
     }
     geometry
 }

@@ -10,7 +10,7 @@ use znn_kernels::Transfer;
 use super::{Method, Problem};
 use crate::volume::{Extent, Tensor};
 use layer::{Hosts, Layout, SingleLayer, Variant};
-use reference::{Case, Expected, edge_cases, random, voxels};
+use reference::{Case, Expected, edge_cases, random, strided, voxels};
 
 /// What f32 may cost, in units of the norm of an element's terms.
 const TOLERANCE: f64 = 4e-6;
@@ -60,6 +60,21 @@ fn passes_match_their_definitions() {
                 assert_close(&found.dx, &dx.values, TOLERANCE * dx.norm, &what("backward_data"));
                 assert_close(&found.dw, &dw.values, TOLERANCE * dw.norm, &what("backward_weights"));
             }
+        }
+    }
+}
+
+#[test]
+fn strides_and_padding_match_their_definitions() {
+    let hosts = Hosts::new();
+    for (problem, seed) in strided().into_iter().zip(50..) {
+        let case = Case::random(problem, seed);
+        let (y, dx) = (case.forward(), case.backward_data());
+        for variant in hosts.variants().filter(|variant| variant.method == Method::Direct) {
+            let found = SingleLayer::new(variant, problem, Layout::PLAIN).run(&case);
+            let what = |pass| format!("{pass} of {problem} by {variant:?}");
+            assert_close(&found.y, &y.values, TOLERANCE * y.norm, &what("forward"));
+            assert_close(&found.dx, &dx.values, TOLERANCE * dx.norm, &what("backward_data"));
         }
     }
 }

@@ -37,28 +37,28 @@ impl Case {
         }
     }
 
-    /// Calls `row` with the places (y, w, x) of the first of so many products whose places in `y` and `x` run on.
-    fn each_row(&self, mut row: impl FnMut(usize, usize, usize, usize)) {
-        let Problem { c_in, c_out, input, kernel, dilation, .. } = self.problem;
+    /// Calls `term` with the places (y, w, x) of every product.
+    fn each_term(&self, mut term: impl FnMut(usize, usize, usize)) {
+        let Problem { c_in, c_out, input, kernel, dilation, stride, padding: [before, _] } = self.problem;
         let output = self.problem.output();
+        // where each tap reads each output voxel, the same for all maps
+        let mut places = Vec::new();
+        for (k, tap) in voxels(kernel).enumerate() {
+            for (p, voxel) in voxels(output).enumerate() {
+                let at = voxel * stride + tap * dilation;
+                let inside = |at: usize, before: usize, size: usize| (before..before + size).contains(&at);
+                if inside(at.z, before.z, input.z)
+                    && inside(at.y, before.y, input.y)
+                    && inside(at.x, before.x, input.x)
+                {
+                    places.push((p, k, input.index(at.z - before.z, at.y - before.y, at.x - before.x)));
+                }
+            }
+        }
         for o in 0..c_out {
             for i in 0..c_in {
-                for (k, tap) in voxels(kernel).enumerate() {
-                    for z in 0..output.z {
-                        for y in 0..output.y {
-                            row(
-                                o * output.len() + output.index(z, y, 0),
-                                (o * c_in + i) * kernel.len() + k,
-                                i * input.len()
-                                    + input.index(
-                                        z + tap.z * dilation.z,
-                                        y + tap.y * dilation.y,
-                                        tap.x * dilation.x,
-                                    ),
-                                output.x,
-                            );
-                        }
-                    }
+                for &(p, k, q) in &places {
+                    term(o * output.len() + p, (o * c_in + i) * kernel.len() + k, i * input.len() + q);
                 }
             }
         }
@@ -66,31 +66,19 @@ impl Case {
 
     pub fn forward(&self) -> Expected {
         let mut sums = Sums::new(self.dy.len());
-        self.each_row(|y, w, x, len| {
-            for n in 0..len {
-                sums.add(y + n, self.weights[w], self.x[x + n]);
-            }
-        });
+        self.each_term(|y, w, x| sums.add(y, self.weights[w], self.x[x]));
         sums.finish()
     }
 
     pub fn backward_data(&self) -> Expected {
         let mut sums = Sums::new(self.x.len());
-        self.each_row(|y, w, x, len| {
-            for n in 0..len {
-                sums.add(x + n, self.weights[w], self.dy[y + n]);
-            }
-        });
+        self.each_term(|y, w, x| sums.add(x, self.weights[w], self.dy[y]));
         sums.finish()
     }
 
     pub fn backward_weights(&self) -> Expected {
         let mut sums = Sums::new(self.weights.len());
-        self.each_row(|y, w, x, len| {
-            for n in 0..len {
-                sums.add(w, self.dy[y + n], self.x[x + n]);
-            }
-        });
+        self.each_term(|y, w, x| sums.add(w, self.dy[y], self.x[x]));
         sums.finish()
     }
 }
@@ -148,6 +136,27 @@ pub fn edge_cases() -> Vec<Problem> {
         case(1, 3, [10, 34, 34], [3, 3, 3], [1, 1, 1]),
         case(1, 1, [20, 40, 40], [2, 1, 1], [1, 1, 1]),
         case(1, 1, [1, 90, 160], [1, 2, 2], [1, 1, 1]),
+    ]
+}
+
+/// Problems with strides and padding.
+pub fn strided() -> Vec<Problem> {
+    let case = |maps: [usize; 2],
+                input: [usize; 3],
+                kernel: [usize; 3],
+                stride: [usize; 3],
+                padding: [[usize; 3]; 2]| {
+        let [c_in, c_out] = maps;
+        let valid = Problem::valid(c_in, c_out, input.into(), kernel.into(), Extent::ONE);
+        Problem { stride: stride.into(), padding: padding.map(Extent::from), ..valid }
+    };
+    vec![
+        case([3, 5], [6, 8, 33], [3, 3, 3], [1, 1, 1], [[1; 3]; 2]),
+        case([5, 20], [8, 9, 34], [2, 2, 2], [2, 2, 2], [[0; 3]; 2]),
+        case([20, 3], [7, 8, 18], [3, 3, 3], [2, 2, 2], [[1; 3]; 2]),
+        case([3, 3], [5, 12, 40], [2, 3, 4], [2, 3, 4], [[1, 2, 5], [0, 3, 1]]),
+        case([5, 3], [1, 30, 70], [1, 5, 5], [1, 1, 1], [[0, 2, 2]; 2]),
+        case([33, 5], [1, 9, 9], [1, 1, 1], [1, 2, 2], [[0; 3]; 2]),
     ]
 }
 
