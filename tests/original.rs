@@ -120,7 +120,7 @@ fdata_spec = data.spec
 num_threads = 2
 dtype = float32
 out_type = boundary
-logging = no
+logging = yes
 train_net_prefix = net.h5
 train_range = 1
 test_range = 2
@@ -258,6 +258,12 @@ fn converting() {
         (hdf5_file::load(&desk.path("net_10.h5")).unwrap(), hdf5_file::load(&desk.path("b_10.h5")).unwrap());
     assert_eq!((first.layout, second.layout), (Layout::Single, Layout::Root));
     assert_eq!((first.model, first.statistics), (second.model, second.statistics));
+
+    run(&desk, "convert net run_10.h5 --layout single");
+    let of_run =
+        hdf5_file::load(&desk.path("run_10.h5")).unwrap().statistics.expect("the history of the run");
+    let of_checkpoint = hdf5_file::load(&desk.path("net_10.h5")).unwrap().statistics.expect("statistics");
+    assert_eq!((of_run.train, of_run.test), (of_checkpoint.train, of_checkpoint.test));
 
     run(&desk, "convert job.cfg job.toml");
     run(&desk, "train job.toml --out native --iterations 10 --hdf5 native");

@@ -96,7 +96,7 @@ fn to_hdf5(from: &Path, to: &Path, layout: Layout) -> Result<(), Box<dyn std::er
     let ModelFile { model, statistics, .. } = load(from)?;
     let statistics = match statistics {
         Some(statistics) => Some(statistics),
-        None => noted_statistics(&model.notes)?,
+        None => noted_statistics(&model.notes, from)?,
     };
     let contents = Contents {
         network: &model.network,
@@ -107,14 +107,17 @@ fn to_hdf5(from: &Path, to: &Path, layout: Layout) -> Result<(), Box<dyn std::er
     Ok(hdf5_file::save(to, &contents, layout)?)
 }
 
-/// The statistics in the notes of a weights file; of a run, which keeps its history elsewhere, the iterations done.
-fn noted_statistics(notes: &BTreeMap<String, String>) -> Result<Option<Statistics>, serde_json::Error> {
+/// The statistics in the notes of a weights file, or else of the run in whose folder it is.
+fn noted_statistics(
+    notes: &BTreeMap<String, String>,
+    file: &Path,
+) -> Result<Option<Statistics>, Box<dyn std::error::Error>> {
     if let Some(text) = notes.get(STATISTICS) {
-        return serde_json::from_str(text).map(Some);
+        return Ok(Some(serde_json::from_str(text)?));
     }
     let number = |note| notes.get(note).and_then(|text| text.parse::<f64>().ok());
     let Some(iteration) = number(notes::ITERATION) else { return Ok(None) };
-    let measure = hdf5_file::Measure { iteration: iteration as u64, loss: f64::NAN, pixel_error: f64::NAN };
-    let elapsed = number(notes::SECONDS).unwrap_or(0.0);
-    Ok(Some(Statistics { train: vec![measure], test: Vec::new(), elapsed }))
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let seconds = number(notes::SECONDS).unwrap_or(0.0);
+    Ok(Some(znn::train::statistics(folder, iteration as u64, seconds)?))
 }

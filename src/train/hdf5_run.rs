@@ -71,6 +71,33 @@ fn record(phase: Phase, measure: &Measure) -> Record {
     }
 }
 
+/// The history of the run in `folder` up to `iteration`, after `seconds` of training.
+///
+/// # Errors
+/// Where the history is there but cannot be read.
+pub fn statistics(folder: &Path, iteration: u64, seconds: f64) -> Result<Statistics, TrainError> {
+    let history = folder.join(ReportFiles::METRICS);
+    let records = if history.exists() { metrics::read(&history).map_err(report)? } else { Vec::new() };
+    let curve = |phase| {
+        let measures = records.iter().filter(|record| record.phase == phase && record.iteration <= iteration);
+        let measure = |record: &Record| Measure {
+            iteration: record.iteration,
+            loss: record.loss,
+            pixel_error: record.pixel_error,
+        };
+        measures.map(measure).collect::<Vec<_>>()
+    };
+    let mut statistics =
+        Statistics { train: curve(Phase::Train), test: curve(Phase::Validation), elapsed: seconds };
+    // The last point of the curve says from which iteration the run goes on.
+    if statistics.iteration() < iteration {
+        let last = statistics.train.last().copied();
+        let (loss, pixel_error) = last.map_or((f64::NAN, f64::NAN), |last| (last.loss, last.pixel_error));
+        statistics.train.push(Measure { iteration, loss, pixel_error });
+    }
+    Ok(statistics)
+}
+
 /// Writes a checkpoint of `job` under the names of the original system, where the job asks for it:
 /// `PREFIX_ITERATION.h5`, at the start `PREFIX_init.h5`, and the same as `PREFIX_current.h5`.
 pub(super) fn export(
@@ -81,26 +108,7 @@ pub(super) fn export(
     seconds: f64,
 ) -> Result<(), TrainError> {
     let Some(prefix) = &job.hdf5 else { return Ok(()) };
-    let history = job.out.join(ReportFiles::METRICS);
-    let records = if history.exists() { metrics::read(&history).map_err(report)? } else { Vec::new() };
-    let curve = |phase| {
-        let measures = records.iter().filter(|record| record.phase == phase && record.iteration <= iteration);
-        measures
-            .map(|record| Measure {
-                iteration: record.iteration,
-                loss: record.loss,
-                pixel_error: record.pixel_error,
-            })
-            .collect::<Vec<_>>()
-    };
-    let mut statistics =
-        Statistics { train: curve(Phase::Train), test: curve(Phase::Validation), elapsed: seconds };
-    // The last point of the curve says from which iteration the run goes on.
-    if statistics.iteration() < iteration {
-        let last = statistics.train.last().copied();
-        let (loss, pixel_error) = last.map_or((f64::NAN, f64::NAN), |last| (last.loss, last.pixel_error));
-        statistics.train.push(Measure { iteration, loss, pixel_error });
-    }
+    let statistics = statistics(&job.out, iteration, seconds)?;
     let rates =
         Rates { eta: job.schedule().eta(iteration), momentum: job.momentum, weight_decay: job.weight_decay };
     let contents = Contents { network, parameters, rates, statistics: Some(&statistics) };

@@ -162,7 +162,11 @@ impl<'a> Keys<'a> {
                 };
                 self.set("target", Value::String(self.target.to_string()));
             }
-            "logging" => warn("the history is always written, to metrics.jsonl"),
+            "logging" => {
+                if self.flag(entry)? {
+                    warn("the history is always written, to metrics.jsonl");
+                }
+            }
             "train_net_prefix" | "train_net" | "train_save_net" => {
                 let prefix = entry.value.strip_suffix(".h5").unwrap_or(&entry.value);
                 // The first of the aliases is the key of the last version.

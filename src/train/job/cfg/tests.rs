@@ -184,6 +184,7 @@ fn aliases() {
 fn keys_of_what_is_no_more_are_warnings() {
     let cfg = CFG
         .replace("dtype = float32", "dtype = float64")
+        .replace("logging = no", "logging = yes")
         .replace("is_debug = no", "is_debug = yes")
         .replace("is_check = no", "is_check = 1\nis_rebalance = on")
         .replace("is_visual = no", "is_visual = True\neta = 0.02");
