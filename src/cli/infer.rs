@@ -13,6 +13,7 @@ use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{Border, DenseOptions, InferError, dense};
 use znn::network::model_file::{self, ModelFileError};
 use znn::network::weights_file::Model;
+use znn::trace;
 use znn::train::job::{JobError, LossKind, cfg};
 use znn::train::report::Verbosity;
 use znn::train::report::picture::PictureError;
@@ -75,6 +76,10 @@ pub struct InferArgs {
     /// The instruction set: scalar, avx2 or avx512f [default: the widest of the machine]
     #[arg(long, value_name = "TIER")]
     isa: Option<Isa>,
+    /// Write what each thread did, of a long run the last of it, as a trace for Perfetto, chrome://tracing and
+    /// znn bench trace-report.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
 }
 
 /// A number of bytes, written as `500M` or `2G`.
@@ -164,7 +169,9 @@ fn run_volume(
         algorithm: args.algorithm.unwrap_or(Choice::Measure),
     };
     let job = Prediction { engine: &engine, model: &model, input, options, interrupt: &interrupt, verbosity };
-    let Some(maps) = job.run(&volume)? else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
+    let maps = job.run(&volume)?;
+    write_trace(args, &engine)?;
+    let Some(maps) = maps else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
     let is_softmax = model.notes.get(notes::LOSS).is_some_and(|loss| *loss == LossKind::Softmax.to_string());
     let mut files = Vec::new();
     let mut is_previewed = false;
@@ -233,6 +240,7 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
             }
         }
     }
+    write_trace(args, &engine)?;
     list(&files, verbosity)
 }
 
@@ -255,8 +263,17 @@ fn engine(args: &InferArgs, threads: usize) -> Result<Engine, EngineError> {
     Engine::new(&EngineOptions {
         threads: (threads > 0).then_some(threads),
         isa: args.isa,
+        events: args.trace.is_some().then_some(trace::EVENTS),
         ..EngineOptions::default()
     })
+}
+
+/// Writes what was recorded, where it is asked for.
+fn write_trace(args: &InferArgs, engine: &Engine) -> Result<(), trace::TraceError> {
+    match (&args.trace, engine.trace()) {
+        (Some(path), Some(trace)) => trace.write(path),
+        _ => Ok(()),
+    }
 }
 
 fn softmax(engine: &Engine, maps: &mut Tensor) {
