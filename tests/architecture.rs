@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "atomic_file",
     "hdf5",
     "machine",
     "volume",
     "fft",
     "pool",
+    "trace",
     "plan",
     "conv",
     "ops",
