@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "atomic_file",
+    "stats",
     "hdf5",
     "machine",
     "volume",
