@@ -159,6 +159,19 @@ pub trait Vector: Copy {
     fn then(self, index: usize) -> usize;
 }
 
+/// Asks for the cache line of `from`, which will be read; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch_read(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
 /// Asks for the cache line of `to`, which will be written.
 #[inline(always)]
 pub(crate) fn prefetch_write(to: *mut f32) {
