@@ -1,10 +1,13 @@
 //! What one use of the library owns: threads, kernels, transforms, and what it has measured.
 
+use std::sync::Arc;
+
 use znn_kernels::{Isa, Kernels};
 
 use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
 use crate::fft::{Effort, Planner};
-use crate::pool::{Pool, PoolError, PoolOptions};
+use crate::pool::{Policy, Pool, PoolError, PoolOptions};
+use crate::trace::TraceFile;
 
 /// How an [`Engine`] is made.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,12 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
+    /// The number of workers for which plans divide the work; `None`: those that there are.
+    pub plan_threads: Option<usize>,
+    /// Which ready task goes next.
+    pub policy: Policy,
+    /// How many events of each worker are recorded, for a trace; `None`: nothing is recorded.
+    pub events: Option<usize>,
 }
 
 /// An engine could not be made.
@@ -31,13 +40,14 @@ pub enum EngineError {
     Pool(#[from] PoolError),
 }
 
-/// Threads, kernels, transforms and measurements. Several engines may live in one process; there is no other
-/// state.
+/// Threads, kernels, transforms and measurements. Several engines may live in one process; all that they share is the
+/// count of workers on each processor, so that they do not crowd on the same ones.
 pub struct Engine {
     pool: Pool,
     kernels: Kernels,
     planner: Planner,
-    tuner: Tuner,
+    tuner: Arc<Tuner>,
+    plan_threads: usize,
     deterministic: bool,
 }
 
@@ -46,21 +56,37 @@ impl Engine {
     pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
-        let pool = Pool::new(PoolOptions { threads: options.threads, ..PoolOptions::default() })?;
+        let pool = Pool::new(PoolOptions {
+            threads: options.threads,
+            policy: options.policy,
+            events: options.events,
+            ..PoolOptions::default()
+        })?;
         // A measured plan may differ from run to run, and with it the last bits.
         let effort = if options.deterministic { Effort::Estimate } else { Effort::Measure };
         Ok(Self {
+            plan_threads: options.plan_threads.unwrap_or(pool.threads()),
             pool,
             kernels,
             planner: Planner::new(effort),
-            tuner: Tuner::default(),
+            tuner: Arc::default(),
             deterministic: options.deterministic,
         })
+    }
+
+    /// The engine with what `other` has measured or will measure, so that both choose the same algorithms.
+    pub fn with_measurements_of(self, other: &Self) -> Self {
+        Self { tuner: Arc::clone(&other.tuner), ..self }
     }
 
     /// The workers.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What the workers have done last, as a trace; `None` where it is not recorded.
+    pub fn trace(&self) -> Option<TraceFile> {
+        self.pool.recording().map(|recording| TraceFile::new(&recording))
     }
 
     /// The instruction-set tier.
@@ -80,7 +106,7 @@ impl Engine {
 
     /// A builder of plans for this engine.
     pub fn plan(&self) -> crate::plan::PlanBuilder {
-        crate::plan::PlanBuilder::new(self.pool.threads(), self.deterministic)
+        crate::plan::PlanBuilder::new(self.plan_threads, self.deterministic)
     }
 
     /// The algorithm for `problem`. A deterministic engine estimates where it is asked to measure.

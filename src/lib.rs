@@ -4,10 +4,11 @@
 //! | to do | see |
 //! |---|---|
 //! | describe a network | [`network::spec`], the text format; [`network::Network`] |
-//! | own threads, kernels and measurements | [`engine::Engine`]: there is no other state |
+//! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
 //! | train step by step, on images of one's own | [`train::TrainingStep`] |
 //! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
 //! | run a network over a volume of any size | [`infer::dense`] |
+//! | see what the threads do | [`trace`] |
 //! | keep parameters | [`network::weights_file`] |
 //! | read, write and sample volumes | [`data`] |
 //!
@@ -98,5 +99,7 @@ pub mod network;
 pub mod ops;
 pub mod plan;
 pub mod pool;
+pub mod stats;
+pub mod trace;
 pub mod train;
 pub mod volume;

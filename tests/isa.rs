@@ -29,7 +29,12 @@ nodes out type=transfer size=2 function=forward_logistics
 ";
 
 fn engine(isa: Isa) -> Result<Engine, EngineError> {
-    Engine::new(&EngineOptions { threads: Some(2), isa: Some(isa), deterministic: true })
+    Engine::new(&EngineOptions {
+        threads: Some(2),
+        isa: Some(isa),
+        deterministic: true,
+        ..Default::default()
+    })
 }
 
 /// The losses and the parameters of five iterations.

@@ -20,6 +20,7 @@ pub mod pool;
 pub mod spectral;
 #[cfg(test)]
 mod testing;
+pub mod tile_fft;
 pub mod vector;
 pub mod view;
 pub mod words;

@@ -12,6 +12,7 @@ use znn::data::{DataError, Preprocess, check_finite};
 use znn::engine::{Engine, EngineOptions};
 use znn::infer::{Border, DenseOptions, InferError, dense};
 use znn::network::weights_file;
+use znn::trace;
 use znn::train::job::LossKind;
 use znn::train::report::Verbosity;
 use znn::train::report::picture::PictureError;
@@ -70,6 +71,10 @@ pub struct InferArgs {
     /// The instruction set: scalar, avx2 or avx512f [default: the widest of the machine]
     #[arg(long, value_name = "TIER")]
     isa: Option<Isa>,
+    /// Write what each thread did, of a long run the last of it, as a trace for Perfetto, chrome://tracing and
+    /// znn bench trace-report.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
 }
 
 /// A number of bytes, written as `500M` or `2G`.
@@ -142,6 +147,7 @@ pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
     let engine = Engine::new(&EngineOptions {
         threads: (args.threads > 0).then_some(args.threads),
         isa: args.isa,
+        events: args.trace.is_some().then_some(trace::EVENTS),
         ..EngineOptions::default()
     })?;
     let options = DenseOptions {
@@ -159,6 +165,9 @@ pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
     })
     .map_err(|source| Unpredicted { path: args.input.clone(), source })?;
     bar.finish_and_clear();
+    if let (Some(path), Some(trace)) = (&args.trace, engine.trace()) {
+        trace.write(path)?;
+    }
     let Some(maps) = maps else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
     let is_softmax = model.notes.get(notes::LOSS).is_some_and(|loss| *loss == LossKind::Softmax.to_string());
     let mut files = Vec::new();

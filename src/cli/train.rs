@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use toml::{Table, Value};
+use znn::trace;
 use znn::train::job::{Change, Job, JobError};
 use znn::train::report::metrics::{Phase, Record};
 use znn::train::report::{FileNames as ReportFiles, Reporter, ReporterOptions, Verbosity};
@@ -147,6 +148,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "TIER", value_parser = ["auto", "scalar", "avx2", "avx512f"],
         help_heading = "Machine")]
     isa: Option<String>,
+    /// Write what each thread did, of a long run the last of it, as a trace for Perfetto, chrome://tracing and
+    /// znn bench trace-report.
+    #[arg(long, value_name = "FILE.json", help_heading = "Machine")]
+    #[serde(skip)]
+    trace: Option<PathBuf>,
 
     /// The iterations between two lines of metrics.jsonl.
     #[arg(long, value_name = "N", help_heading = "Reports")]
@@ -274,7 +280,7 @@ pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
         (_, true) => Start::Overwrite,
         _ => Start::New,
     };
-    let mut trainer = Trainer::new(job.clone(), start)?;
+    let mut trainer = Trainer::new(job.clone(), start, args.trace.is_some().then_some(trace::EVENTS))?;
     // Not before the new run is known to be able to start.
     if start == Start::Overwrite {
         remove_run(&job.out)?;
@@ -303,6 +309,9 @@ pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
             .say(&format!("memory of an iteration: {:.1} MiB", trainer.bytes() as f64 / f64::from(1 << 20)));
     }
     let end = trainer.run(&mut reporter, interrupt.flag())?;
+    if let (Some(path), Some(trace)) = (&args.trace, trainer.trace()) {
+        trace.write(path)?;
+    }
     reporter.say(&summary(end, trainer.iteration(), reporter.records(), &job.out));
     Ok(match end {
         End::Stopped => Outcome::Stopped { signal: interrupt.signal() },

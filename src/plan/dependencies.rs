@@ -11,8 +11,7 @@ use std::ops::Range;
 use super::builder::{PlanBuilder, Region, Sum, SumRole};
 use super::layout::Layout;
 
-/// Which tasks wait for which. Indices past the program's tasks are joints: tasks without work that stand
-/// between many predecessors and many successors.
+/// Which tasks, or nodes of several tasks, wait for which. Indices past those are joints ([`insert_joints`]).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Dependencies {
     /// For each task, those that come before it in the same iteration.
@@ -66,7 +65,6 @@ pub(super) fn derive(builder: &PlanBuilder, layout: &Layout) -> Dependencies {
         }
     }
     order_sums(builder, &mut order);
-    insert_joints(&mut order);
     order
 }
 
@@ -171,8 +169,9 @@ fn order_sums(builder: &PlanBuilder, order: &mut Dependencies) {
     }
 }
 
-/// Where `n` tasks wait for the same `m` tasks, `n + m` edges through a joint replace `n * m`.
-fn insert_joints(order: &mut Dependencies) {
+/// Where `n` tasks wait for the same `m` tasks, `n + m` edges through a joint replace `n * m`: a task without work, after
+/// all others.
+pub(super) fn insert_joints(order: &mut Dependencies) {
     const WORTH_IT: usize = 3;
     let count = order.before.len();
     for carried in [false, true] {
@@ -220,7 +219,9 @@ mod tests {
     }
 
     fn derived(b: &PlanBuilder) -> Dependencies {
-        derive(b, &layout::place(b))
+        let mut order = derive(b, &layout::place(b));
+        insert_joints(&mut order);
+        order
     }
 
     fn set(tasks: &[usize]) -> BTreeSet<usize> {
@@ -303,7 +304,8 @@ mod tests {
                 declared.push((reads, write));
             }
             let layout = layout::place(&b);
-            let order = derive(&b, &layout);
+            let mut order = derive(&b, &layout);
+            insert_joints(&mut order);
             let n = declared.len();
             let all = order.before.len();
             // nodes: (iteration, task); reach over two iterations

@@ -4,7 +4,8 @@
 //! run them. Each task names the [`Region`]s that it reads and writes, and gets views of just these when it runs
 //! ([`Views`]). From the declarations the builder derives
 //! * the **order**: two tasks of which one writes what the other touches are ordered as in the program, within an
-//!   iteration and from one iteration to the next (`dependencies`);
+//!   iteration and from one iteration to the next (`dependencies`); neighbours too small to be worth it are run as one
+//!   (`merge`);
 //! * the **memory**: transient buffers whose lives do not meet share one place in the arena (`layout`).
 //!
 //! So the code that lowers networks and convolutions to tasks is safe Rust: a missing dependency or a race
@@ -14,6 +15,7 @@ mod arena;
 mod builder;
 mod dependencies;
 mod layout;
+mod merge;
 mod reduction;
 mod running;
 mod views;

@@ -11,9 +11,10 @@ use super::arena::Arena;
 use super::builder::{Buffer, BufferInfo, Label, PlanBuilder, Region, Storage, Sum, SumRole, Work};
 use super::dependencies::{self, Dependencies};
 use super::layout;
+use super::merge;
 use super::reduction::Reduction;
 use super::views::{Place, Reads, Views, Writes};
-use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskPanic, WorkerId};
+use crate::pool::{Class, Executor, Graph, GraphBuilder, Pool, TaskId, TaskInfo, TaskPanic, WorkerId};
 
 /// A step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,8 @@ struct Shared {
     /// Private memory of each worker.
     scratch: Vec<Arena>,
     tasks: Vec<Task>,
+    /// The tasks of each node of the graph; joints come after them and have none.
+    nodes: Vec<Range<usize>>,
     sums: Vec<Reduction>,
     /// First the inputs, then the outputs: where the caller's memory is during a step.
     callers: Vec<AtomicPtr<f32>>,
@@ -85,8 +88,10 @@ impl PlanBuilder {
     /// Lays out the memory, derives the order, and makes the plan ready to run on `pool`.
     pub fn build(mut self, pool: &Pool, kernels: Kernels) -> Plan {
         let layout = layout::place(&self);
-        let order = dependencies::derive(&self, &layout);
-        let graph = self.graph(&order);
+        let nodes = merge::nodes(&self);
+        let mut order = merge::contract(&dependencies::derive(&self, &layout), &nodes);
+        dependencies::insert_joints(&mut order);
+        let graph = self.graph(&nodes, &order);
 
         let input_count = self.inputs;
         let caller = |storage| match storage {
@@ -141,39 +146,39 @@ impl PlanBuilder {
             arena: Arena::new(layout.len),
             scratch: (0..workers).map(|_| Arena::new(scratch)).collect(),
             tasks,
+            nodes,
             sums: self.sums.iter().map(reduction).collect(),
             callers: callers.iter().map(|_| AtomicPtr::default()).collect(),
             stale: AtomicBool::new(true),
         });
         let work = {
             let shared = shared.clone();
-            move |task: TaskId, worker: WorkerId| shared.run(task.index(), worker.index())
+            move |node: TaskId, worker: WorkerId| shared.run(node.index(), worker.index())
         };
-        Plan {
-            executor: Executor::new(pool, graph, Box::new(work)),
-            shared,
-            buffers: self.buffers,
-            places: layout.places,
-            callers,
-            inputs: self.inputs,
-        }
+        let executor = Executor::new(pool, graph, Box::new(work));
+        executor.describe_tasks(|node| shared.info(node.index()));
+        Plan { executor, shared, buffers: self.buffers, places: layout.places, callers, inputs: self.inputs }
     }
 
-    fn graph(&self, order: &Dependencies) -> Graph {
+    fn graph(&self, nodes: &[Range<usize>], order: &Dependencies) -> Graph {
         let count = order.before.len();
         // A joint is deferred where all that waits for it is, lest a step wait for what comes before it.
         let mut joint_is_deferred = vec![true; count];
-        for (t, task) in self.tasks.iter().enumerate() {
-            for &p in &order.before[t] {
-                joint_is_deferred[p] &= task.deferred;
+        for (n, tasks) in nodes.iter().enumerate() {
+            for &p in &order.before[n] {
+                joint_is_deferred[p] &= self.tasks[tasks.start].deferred;
             }
         }
         let mut graph = GraphBuilder::new();
         let mut ids = Vec::with_capacity(count);
-        for (t, joint_is_deferred) in joint_is_deferred.into_iter().enumerate() {
-            let (cost, deferred) = self.tasks.get(t).map_or((0, joint_is_deferred), |t| (t.cost, t.deferred));
+        for (n, joint_is_deferred) in joint_is_deferred.into_iter().enumerate() {
+            let (cost, deferred) = nodes.get(n).map_or((0, joint_is_deferred), |tasks| {
+                let tasks = &self.tasks[tasks.clone()];
+                let cost = tasks.iter().fold(0_u32, |sum, task| sum.saturating_add(task.cost));
+                (cost, tasks[0].deferred)
+            });
             // Only what it waits for in its iteration keeps a deferred task from overtaking itself.
-            let deferred = deferred && !order.before[t].is_empty();
+            let deferred = deferred && !order.before[n].is_empty();
             ids.push(graph.task(cost, if deferred { Class::Deferred } else { Class::Gated }));
         }
         for (t, (before, carried)) in order.before.iter().zip(&order.carried).enumerate() {
@@ -223,8 +228,8 @@ impl Plan {
 
     fn error(&self, panic: TaskPanic) -> PlanError {
         self.shared.sums.iter().for_each(Reduction::reset);
-        let task =
-            self.shared.tasks.get(panic.task.index()).map_or("joint".to_owned(), |t| t.label.to_string());
+        let node = self.shared.nodes.get(panic.task.index());
+        let task = node.map_or("joint".to_owned(), |tasks| self.shared.tasks[tasks.start].label.to_string());
         PlanError { task, message: panic.message }
     }
 
@@ -268,10 +273,24 @@ impl Plan {
 }
 
 impl Shared {
-    /// Runs one task. The pool calls it once per task and iteration, in the derived order.
-    fn run(&self, task: usize, worker: usize) {
+    /// Runs the tasks of a node. The pool calls it once per node and iteration, in the derived order.
+    fn run(&self, node: usize, worker: usize) {
         // Joints have no work.
-        let Some(task) = self.tasks.get(task) else { return };
+        let Some(tasks) = self.nodes.get(node) else { return };
+        self.tasks[tasks.clone()].iter().for_each(|task| self.run_task(task, worker));
+    }
+
+    /// What is known of a node beforehand.
+    fn info(&self, node: usize) -> Option<TaskInfo> {
+        let tasks = &self.tasks[self.nodes.get(node)?.clone()];
+        let regions = tasks.iter().flat_map(|task| task.reads.iter().chain(&task.writes));
+        let floats: usize = regions.map(|region| region.rows * region.cols).sum();
+        let label = &tasks[0].label;
+        let bytes = (floats * size_of::<f32>()) as u64;
+        Some(TaskInfo { layer: label.layer.clone(), stage: label.stage, bytes })
+    }
+
+    fn run_task(&self, task: &Task, worker: usize) {
         // Relaxed: see `Plan::step`.
         if task.preparation && !self.stale.load(Ordering::Relaxed) {
             return;

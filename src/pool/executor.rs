@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::graph::{Graph, TaskId};
 use super::pool::{Inner, Pool};
+use super::recorder::{RecordedGraph, Recorder, TaskInfo};
 use super::run::{Run, Work};
 use super::worker::is_worker_of;
 
@@ -48,9 +49,18 @@ impl Executor {
     pub fn new(pool: &Pool, graph: Graph, work: Box<dyn Fn(TaskId, super::WorkerId) + Send + Sync>) -> Self {
         let pool = Arc::clone(&pool.inner);
         let work: Work = work;
-        let run = Arc::new(Run::new(graph, pool.threads(), work));
         let id = pool.new_id();
+        let run = Arc::new(Run::new(graph, pool.threads(), pool.shared.policy, id, work));
         Self { pool, run, id }
+    }
+
+    /// Describes the tasks, for what the pool records ([`Pool::recording`]); nothing where it records nothing.
+    pub fn describe_tasks(&self, info: impl FnMut(TaskId) -> Option<TaskInfo>) {
+        if let Some(recorder) = &self.pool.shared.recorder {
+            let graph = self.graph().clone();
+            let tasks = graph.task_ids().map(info).collect();
+            recorder.add_graph(RecordedGraph { executor: self.id as u32, graph, tasks });
+        }
     }
 
     /// The graph.
@@ -65,8 +75,13 @@ impl Executor {
             self.take_over();
         }
         if !self.run.is_skipping() {
+            let recorder = self.pool.shared.recorder.as_ref();
+            let start = recorder.map(Recorder::now);
             self.run.begin(&self.pool.shared.sleepers);
             self.run.wait_gate();
+            if let (Some(recorder), Some(start)) = (recorder, start) {
+                recorder.record_step(start, self.id);
+            }
         }
         self.outcome()
     }

@@ -177,6 +177,49 @@ impl Graph {
         self.ranks[task.index()] as usize
     }
 
+    /// The tasks, in the order in which they were added.
+    pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + use<> {
+        (0..self.len()).map(task_id)
+    }
+
+    /// The tasks that wait for `task` within each iteration.
+    pub fn successors(&self, task: TaskId) -> impl Iterator<Item = TaskId> {
+        let rank = self.ranks[task.index()];
+        // Ranks agree with the edges inside an iteration; a carried edge leads back.
+        self.successors_of(rank).iter().filter(move |&&after| after > rank).map(|&after| self.task_at(after))
+    }
+
+    /// The estimated time of `task`, in nanoseconds.
+    pub fn cost(&self, task: TaskId) -> u32 {
+        self.costs[task.index()]
+    }
+
+    /// Whether a step waits for `task`.
+    pub fn class(&self, task: TaskId) -> Class {
+        if self.ranks[task.index()] < self.n_gated { Class::Gated } else { Class::Deferred }
+    }
+
+    /// The longest path of edges inside an iteration where each task takes its `time`, by task: its length and its tasks.
+    pub fn longest_path(&self, time: impl Fn(TaskId) -> f64) -> (f64, Vec<TaskId>) {
+        // By rank: the path from there to the end, and its next rank.
+        let mut paths: Vec<(f64, Option<u32>)> = vec![(0.0, None); self.len()];
+        for rank in (0..self.len() as u32).rev() {
+            let after = self.successors_of(rank).iter().copied().filter(|&after| after > rank);
+            let next = after.max_by(|&a, &b| paths[a as usize].0.total_cmp(&paths[b as usize].0));
+            let rest = next.map_or(0.0, |next| paths[next as usize].0);
+            paths[rank as usize] = (time(self.task_at(rank)) + rest, next);
+        }
+        let mut at =
+            (0..self.len() as u32).max_by(|&a, &b| paths[a as usize].0.total_cmp(&paths[b as usize].0));
+        let length = at.map_or(0.0, |rank| paths[rank as usize].0);
+        let mut tasks = Vec::new();
+        while let Some(rank) = at {
+            tasks.push(self.task_at(rank));
+            at = paths[rank as usize].1;
+        }
+        (length, tasks)
+    }
+
     /// The estimated time of one iteration on one worker, in nanoseconds (T_1 of Brent's theorem).
     pub fn total_cost(&self) -> u64 {
         self.costs.iter().map(|&cost| u64::from(cost)).sum()

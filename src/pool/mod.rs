@@ -4,6 +4,7 @@
 //!   carried to the next one.
 //! * [`Pool`] owns the workers; [`Topology`] says where they are pinned and whom they steal from.
 //! * [`Executor`] runs a graph on a pool, one iteration a call, without lock or allocation in the steady state.
+//! * [`simulate`] runs a graph in virtual time on a machine that is not there.
 //! * [`ConvergentSum`] adds the results of tasks that converge on one node, almost wait-free.
 //!
 //! The pool knows tasks and priorities and nothing of what they compute. `README.md` beside this file explains the
@@ -11,14 +12,20 @@
 
 mod affinity;
 mod buffers;
+mod claim;
 mod executor;
 mod graph;
 mod latch;
+mod policy;
 #[allow(clippy::module_inception)]
 mod pool;
 mod queue;
 mod rank;
+mod ready;
+mod recorder;
 mod run;
+mod schedule;
+mod simulate;
 mod sleep;
 mod sum;
 mod sync;
@@ -35,7 +42,10 @@ pub use affinity::allowed_cpus;
 pub use buffers::{Accumulate, Buffer, Buffers};
 pub use executor::{Executor, TaskPanic};
 pub use graph::{Class, Graph, GraphBuilder, GraphError, TaskId};
+pub use policy::Policy;
 pub use pool::{Pool, PoolError, PoolOptions};
+pub use recorder::{Activity, Event, RecordedGraph, Recording, TaskInfo};
+pub use simulate::{Load, Machine, Overheads, Simulated, simulate};
 pub use sum::ConvergentSum;
 pub use topology::{Cpu, Distance, Topology};
 pub use worker::WorkerId;

@@ -10,8 +10,11 @@ use loom::thread;
 use super::buffers::{Accumulate, Buffers};
 use super::graph::{Class, Graph, GraphBuilder, TaskId};
 use super::latch::Latch;
+use super::policy::Policy;
+use super::pool::Shared;
 use super::queue::RankQueue;
-use super::run::Run;
+use super::recorder::{Activity, Event, Ring};
+use super::run::{Hand, Run};
 use super::sleep::Sleepers;
 use super::sum::ConvergentSum;
 use super::turn::Turn;
@@ -189,7 +192,7 @@ fn turns_exclude_each_other() {
 /// Runs `steps` iterations of a graph with `workers` threads on the pool's own counters, queues, latches and sleepers.
 fn run_graph(graph: Graph, workers: usize, steps: usize, work: impl Fn(TaskId) + Send + Sync + 'static) {
     let sleepers = Arc::new(Sleepers::new(workers));
-    let run = Arc::new(Run::new(graph, workers, Box::new(move |task, _| work(task))));
+    let run = Arc::new(Run::new(graph, workers, Policy::Priority, 1, Box::new(move |task, _| work(task))));
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..workers)
         .map(|index| {
@@ -198,16 +201,17 @@ fn run_graph(graph: Graph, workers: usize, steps: usize, work: impl Fn(TaskId) +
             thread::spawn(move || {
                 let worker = WorkerId::new(index);
                 sleepers.register(index);
+                let hand = Hand { worker, victims: &victims, sleepers: &sleepers, recorder: None };
                 loop {
-                    let mut next = run.find(worker, &victims, &sleepers);
+                    let mut next = run.find(&hand);
                     if next.is_none() {
                         if stop.load(Acquire) {
                             return;
                         }
-                        sleepers.sleep(index, || stop.load(Relaxed) || run.has_ready());
+                        sleepers.sleep(index, || stop.load(Relaxed) || run.has_ready(worker));
                     }
-                    while let Some(rank) = next {
-                        next = run.execute(rank, worker, &sleepers);
+                    while let Some(found) = next {
+                        next = run.execute(found, &hand);
                     }
                 }
             })
@@ -270,14 +274,15 @@ fn a_task_waits_for_all_its_predecessors() {
             2 => seen.add(2, seen.get(0) + seen.get(1)),
             _ => seen.add(3, seen.get(2)),
         };
-        let run = Arc::new(Run::new(builder.build().unwrap(), 2, Box::new(work)));
+        let run = Arc::new(Run::new(builder.build().unwrap(), 2, Policy::Priority, 1, Box::new(work)));
         let sleepers = Arc::new(Sleepers::new(2));
         let serve = |run: &Run, sleepers: &Sleepers, index: usize| {
             let worker = WorkerId::new(index);
-            while let Some(found) = run.find(worker, &[1 - index], sleepers) {
+            let hand = Hand { worker, victims: &[1 - index], sleepers, recorder: None };
+            while let Some(found) = run.find(&hand) {
                 let mut next = Some(found);
-                while let Some(rank) = next {
-                    next = run.execute(rank, worker, sleepers);
+                while let Some(found) = next {
+                    next = run.execute(found, &hand);
                 }
             }
         };
@@ -327,5 +332,133 @@ fn a_sum_is_complete_once() {
         assert_eq!(totals.into_iter().flatten().collect::<Vec<_>>(), [111]);
         // The sum is ready for the next round.
         assert_eq!([2, 3, 4].map(|value| contribute(&sum, value)), [None, None, Some(9)]);
+    });
+}
+
+/// The loop of a worker itself: it finds the first graph, falls asleep beside it or not, finds the next one, and ends.
+/// Nothing of the first is run after the second has begun.
+#[test]
+fn a_worker_changes_graphs_and_ends() {
+    loom::model(|| {
+        let single = |cells: &Arc<Cells>, expected: usize| {
+            let mut builder = GraphBuilder::new();
+            builder.task(1, Class::Gated);
+            let cells = Arc::clone(cells);
+            let work = move |_: TaskId, _| {
+                assert_eq!(cells.get(0), expected);
+                cells.add(0, 1);
+            };
+            Arc::new(Run::new(builder.build().unwrap(), 1, Policy::Priority, 1, Box::new(work)))
+        };
+        let cells = Cells::new(1);
+        let shared = Arc::new(Shared::new(vec![[].into()].into(), Policy::Priority, None));
+        let worker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || super::worker::main(&shared, WorkerId::new(0)))
+        };
+        for step in 0..2 {
+            let run = single(&cells, step);
+            shared.set_current(Some(Arc::clone(&run)));
+            run.begin(&shared.sleepers);
+            run.wait_gate();
+            assert_eq!(cells.get(0), step + 1);
+            run.wait_drain();
+            drop(run.take_work());
+        }
+        shared.stop.store(true, Release);
+        shared.sleepers.wake(usize::MAX, 0);
+        worker.join().unwrap();
+    });
+}
+
+/// A worker that only one queue concerns is woken for it, and by name.
+#[test]
+fn no_wake_up_by_name_is_lost() {
+    loom::model(|| {
+        let sleepers = Arc::new(Sleepers::new(2));
+        let queue = Arc::new(RankQueue::new(64));
+        let worker = {
+            let (sleepers, queue) = (Arc::clone(&sleepers), Arc::clone(&queue));
+            thread::spawn(move || {
+                sleepers.register(1);
+                while queue.pop(64, || {}).is_none() {
+                    sleepers.sleep(1, || queue.first().is_some());
+                }
+            })
+        };
+        queue.push(7);
+        sleepers.wake_worker(1);
+        worker.join().unwrap();
+    });
+}
+
+/// Whoever reads a ring beside its writer gets whole events, the newest that were complete when it began, in order.
+#[test]
+fn recorded_events_are_whole() {
+    loom::model(|| {
+        let ring = Arc::new(Ring::new(2));
+        let event = |n: u64| Event { start: n, end: 10 * n, activity: Activity::Sleep };
+        ring.push(&event(1));
+        let writer = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || (2..4).for_each(|n| ring.push(&event(n))))
+        };
+        let (events, lost) = ring.events();
+        for (seen, n) in events.iter().zip(lost + 1..) {
+            assert_eq!(*seen, event(n));
+        }
+        writer.join().unwrap();
+        assert_eq!(ring.events(), (vec![event(2), event(3)], 1));
+    });
+}
+
+/// A panic is the outcome of its step; the counters are right for the next one.
+#[test]
+fn a_panic_is_counted_and_reported() {
+    loom::model(|| {
+        let mut builder = GraphBuilder::new();
+        let tasks = [0; 2].map(|_| builder.task(1, Class::Gated));
+        builder.edge(tasks[0], tasks[1]);
+        let cells = Cells::new(2);
+        let seen = Arc::clone(&cells);
+        let work = move |task: TaskId, _| {
+            seen.add(task.index(), 1);
+            // Without the message of a panic, which the hook would print for each interleaving.
+            if task == tasks[0] && seen.get(0) == 1 {
+                std::panic::resume_unwind(Box::new("first"));
+            }
+        };
+        let run = Arc::new(Run::new(builder.build().unwrap(), 1, Policy::Priority, 1, Box::new(work)));
+        let sleepers = Arc::new(Sleepers::new(1));
+        let worker = {
+            let (run, sleepers) = (Arc::clone(&run), Arc::clone(&sleepers));
+            thread::spawn(move || {
+                sleepers.register(0);
+                let worker = WorkerId::new(0);
+                let hand = Hand { worker, victims: &[], sleepers: &sleepers, recorder: None };
+                let mut done = 0;
+                while done < 4 {
+                    match run.find(&hand) {
+                        None => sleepers.sleep(0, || run.has_ready(worker)),
+                        Some(found) => {
+                            let mut next = Some(found);
+                            while let Some(found) = next {
+                                next = run.execute(found, &hand);
+                                done += 1;
+                            }
+                        }
+                    }
+                }
+            })
+        };
+        for failing in [true, false] {
+            run.begin(&sleepers);
+            run.wait_gate();
+            assert_eq!(run.is_skipping(), failing);
+            run.wait_drain();
+            assert_eq!(run.take_panic().map(|panic| panic.message), failing.then(|| "first".to_owned()));
+        }
+        worker.join().unwrap();
+        assert_eq!((cells.get(0), cells.get(1)), (2, 1));
     });
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::affinity::{allowed_cpus, pin_current_thread};
+use super::claim::Claim;
+use super::policy::Policy;
+use super::recorder::{Recorder, Recording};
 use super::run::Run;
 use super::sleep::Sleepers;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -22,16 +25,21 @@ pub struct PoolOptions {
     /// The number of workers. `None`: as many as `cores` has, or else one for each physical core that the calling
     /// thread may use, but no more than the container's share of processor time.
     pub threads: Option<usize>,
-    /// The processors, by the system's numbers, worker 0 first. `None`: all that the calling thread may use, one of
-    /// each physical core first. Workers beyond the number of processors begin again at the first.
+    /// The processors, by the system's numbers, worker 0 first. `None`: of all that the calling thread may use those
+    /// whose cores have the fewest workers of this process's other pools, one of each physical core first. Workers
+    /// beyond the number of processors begin again at the first.
     pub cores: Option<Vec<usize>>,
     /// Whether each worker is bound to its processor.
     pub pin: bool,
+    /// Which ready task goes next.
+    pub policy: Policy,
+    /// How many events of each worker are recorded for [`Pool::recording`]; `None`: nothing is recorded.
+    pub events: Option<usize>,
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { threads: None, cores: None, pin: true }
+        Self { threads: None, cores: None, pin: true, policy: Policy::default(), events: None }
     }
 }
 
@@ -87,9 +95,24 @@ pub(super) struct Shared {
     pub(super) epoch: AtomicUsize,
     current: Mutex<Option<Arc<Run>>>,
     pub(super) stop: AtomicBool,
+    pub(super) policy: Policy,
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Shared {
+    /// For as many workers as `steal_order` has victims for.
+    pub(super) fn new(steal_order: Box<[Box<[usize]>]>, policy: Policy, recorder: Option<Recorder>) -> Self {
+        Self {
+            sleepers: Sleepers::new(steal_order.len()),
+            steal_order,
+            epoch: AtomicUsize::new(0),
+            current: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            policy,
+            recorder,
+        }
+    }
+
     /// The graph that the workers run now, and the epoch in which it became that.
     pub(super) fn current_run(&self) -> (usize, Option<Arc<Run>>) {
         let current = lock(&self.current);
@@ -112,6 +135,9 @@ pub(super) struct Inner {
     pub(super) turn: Turn,
     ids: AtomicUsize,
     cpus: Vec<Option<Cpu>>,
+    /// Given back when the workers have ended.
+    #[allow(dead_code, reason = "held for its drop")]
+    claim: Option<Claim>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -159,22 +185,21 @@ impl Pool {
 
     /// Starts the workers.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
-        let cpus = workers(&options)?;
-        let places: Vec<Option<Cpu>> = cpus.iter().map(|&cpu| options.pin.then_some(cpu)).collect();
-        let shared = Arc::new(Shared {
-            sleepers: Sleepers::new(cpus.len()),
-            steal_order: steal_order(&places).into(),
-            epoch: AtomicUsize::new(0),
-            current: Mutex::new(None),
-            stop: AtomicBool::new(false),
-        });
+        let (threads, claim) = workers(&options)?;
+        let places: Vec<Option<Cpu>> = match &claim {
+            Some(claim) => claim.cpus().iter().copied().map(Some).collect(),
+            None => vec![None; threads],
+        };
+        let recorder = options.events.map(|events| Recorder::new(threads, events));
+        let shared = Arc::new(Shared::new(steal_order(&places).into(), options.policy, recorder));
         // Dropped on an error, it stops and joins those that have started.
         let mut inner = Inner {
             shared: Arc::clone(&shared),
             turn: Turn::new(),
             ids: AtomicUsize::new(1),
             cpus: places.clone(),
-            threads: Vec::with_capacity(cpus.len()),
+            claim,
+            threads: Vec::with_capacity(threads),
         };
         let (report, reports) = std::sync::mpsc::channel();
         for (index, place) in places.iter().enumerate() {
@@ -200,23 +225,28 @@ impl Pool {
         self.inner.threads()
     }
 
+    /// What the workers have done last, if that is recorded ([`PoolOptions::events`]). What is going on is not in it.
+    pub fn recording(&self) -> Option<Recording> {
+        self.inner.shared.recorder.as_ref().map(Recorder::recording)
+    }
+
     /// Where each worker is bound; `None` where it is not.
     pub fn cpus(&self) -> &[Option<Cpu>] {
         &self.inner.cpus
     }
 }
 
-/// The place of each worker.
-fn workers(options: &PoolOptions) -> Result<Vec<Cpu>, PoolError> {
+/// The number of workers, and their processors where they are to be bound.
+fn workers(options: &PoolOptions) -> Result<(usize, Option<Claim>), PoolError> {
     let allowed = allowed_cpus().map_err(PoolError::Affinity)?;
-    let cpus = match &options.cores {
+    let (cpus, is_chosen) = match &options.cores {
         Some(cores) => {
             if let Some(&core) = cores.iter().find(|core| !allowed.contains(core)) {
                 return Err(PoolError::CoreNotAllowed { core, allowed });
             }
-            Topology::of(cores).cpus().to_vec()
+            (Topology::of(cores).cpus().to_vec(), true)
         }
-        None => Topology::of(&allowed).placement(),
+        None => (Topology::of(&allowed).placement(), false),
     };
     if cpus.is_empty() {
         return Err(PoolError::NoCore);
@@ -231,6 +261,8 @@ fn workers(options: &PoolOptions) -> Result<Vec<Cpu>, PoolError> {
     match options.threads.unwrap_or_else(default) {
         0 => Err(PoolError::NoThread),
         threads if threads > Pool::MAX_THREADS => Err(PoolError::TooManyThreads { threads }),
-        threads => Ok(cpus.iter().copied().cycle().take(threads).collect()),
+        threads if !options.pin => Ok((threads, None)),
+        threads if is_chosen => Ok((threads, Some(Claim::given(&cpus, threads)))),
+        threads => Ok((threads, Some(Claim::free(&cpus, threads)))),
     }
 }

@@ -7,9 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::executor::TaskPanic;
 use super::graph::{Exit, Graph, TaskId};
 use super::latch::Latch;
-use super::queue::RankQueue;
+use super::policy::Policy;
+use super::ready::Found;
+use super::recorder::{Activity, Event, Recorder};
+use super::schedule::Schedule;
 use super::sleep::Sleepers;
-use super::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use super::sync::atomic::{AtomicBool, Ordering::*};
 use super::sync::{CachePadded, Mutex, UnsafeCell, lock};
 use super::worker::WorkerId;
 
@@ -20,12 +23,20 @@ pub(super) type Work = Box<dyn Fn(TaskId, WorkerId) + Send + Sync>;
 /// waking many workers takes a logarithmic number of wake-up times and no thread is busy with it for long.
 pub(super) const WAKE_FANOUT: usize = 2;
 
+/// What a worker has at hand while it serves a run.
+#[derive(Clone, Copy)]
+pub(super) struct Hand<'a> {
+    pub(super) worker: WorkerId,
+    /// The other workers, nearest first.
+    pub(super) victims: &'a [usize],
+    pub(super) sleepers: &'a Sleepers,
+    pub(super) recorder: Option<&'a Recorder>,
+}
+
 pub(super) struct Run {
-    graph: Graph,
-    /// By rank: how many predecessors of the task's next run have not finished.
-    missing: Box<[AtomicU32]>,
-    /// By worker.
-    queues: Box<[CachePadded<RankQueue>]>,
+    schedule: Schedule,
+    /// The number of the executor.
+    executor: usize,
     /// All gated tasks of the iteration are done.
     gate: CachePadded<Latch>,
     /// All deferred tasks of all iterations begun are done.
@@ -44,10 +55,9 @@ pub(super) struct Run {
 unsafe impl Sync for Run {}
 
 impl Run {
-    pub(super) fn new(graph: Graph, workers: usize, work: Work) -> Self {
+    pub(super) fn new(graph: Graph, workers: usize, policy: Policy, executor: usize, work: Work) -> Self {
         Self {
-            missing: graph.first_waits.iter().map(|&waits| AtomicU32::new(waits)).collect(),
-            queues: (0..workers).map(|_| CachePadded(RankQueue::new(graph.len()))).collect(),
+            executor,
             gate: CachePadded(Latch::new()),
             drain: CachePadded(Latch::new()),
             gate_exits: graph.exit_count(Exit::Gate),
@@ -55,29 +65,20 @@ impl Run {
             skipping: AtomicBool::new(false),
             panic: Mutex::new(None),
             work: UnsafeCell::new(Some(work)),
-            graph,
+            schedule: Schedule::new(graph, workers, policy),
         }
     }
 
     pub(super) fn graph(&self) -> &Graph {
-        &self.graph
+        self.schedule.graph()
     }
 
-    /// Begins an iteration: the step counts as one predecessor of every source. From the thread that has the turn,
-    /// after the gate of the iteration before.
+    /// Begins an iteration. From the thread that has the turn, after the gate of the iteration before.
     pub(super) fn begin(&self, sleepers: &Sleepers) {
         self.gate.expect(self.gate_exits);
         self.drain.expect(self.drain_exits);
-        let mut to = 0;
-        for &source in &self.graph.sources {
-            // AcqRel: see `execute`. What the caller wrote before the step is released to the sources.
-            if self.missing[source as usize].fetch_sub(1, AcqRel) == 1 {
-                // In turn, so that all workers begin with the most urgent tasks.
-                self.queues[to].push(source);
-                to = (to + 1) % self.queues.len();
-            }
-        }
-        sleepers.wake(WAKE_FANOUT, 0);
+        self.schedule.begin();
+        sleepers.wake(if self.schedule.is_static() { usize::MAX } else { WAKE_FANOUT }, 0);
     }
 
     /// Waits for the gated tasks of the iteration. From the thread that began it.
@@ -109,100 +110,65 @@ impl Run {
         self.work.with_mut(|work| unsafe { (*work).take() })
     }
 
-    /// Whether a task seems to be ready in any queue.
-    pub(super) fn has_ready(&self) -> bool {
-        self.queues.iter().any(|queue| queue.first().is_some())
+    /// Whether there seems to be a task that `worker` may take.
+    pub(super) fn has_ready(&self, worker: WorkerId) -> bool {
+        self.schedule.has_some_for(worker.index())
     }
 
-    /// The best ready task: a gated one of the own queue, or else of the nearest other queue that has one; or else a
-    /// deferred one likewise.
+    /// Takes the task that the worker should run next.
     #[inline]
-    pub(super) fn find(&self, worker: WorkerId, victims: &[usize], sleepers: &Sleepers) -> Option<u32> {
-        let (gated, all) = (self.graph.n_gated, self.graph.len() as u32);
-        let found = self.find_below(gated, worker, victims, sleepers);
-        if found.is_some() || gated == all { found } else { self.find_below(all, worker, victims, sleepers) }
+    pub(super) fn find(&self, hand: &Hand<'_>) -> Option<Found> {
+        let worker = hand.worker.index();
+        self.schedule.find(worker, hand.victims, || hand.sleepers.wake(WAKE_FANOUT, worker))
     }
 
+    /// Runs a task that the worker has taken, and releases what waited for it. Returns the task to run next if one that
+    /// was released is better than all in the own queue.
     #[inline]
-    fn find_below(
-        &self,
-        limit: u32,
-        worker: WorkerId,
-        victims: &[usize],
-        sleepers: &Sleepers,
-    ) -> Option<u32> {
-        let wake = || sleepers.wake(WAKE_FANOUT, worker.index());
-        if let Some(rank) = self.queues[worker.index()].pop(limit, wake) {
-            return Some(rank);
+    pub(super) fn execute(&self, found: Found, hand: &Hand<'_>) -> Option<Found> {
+        let Found { rank, .. } = found;
+        self.schedule.start(rank);
+        match hand.recorder {
+            None => self.call(rank, hand.worker),
+            Some(recorder) => self.call_recorded(found, hand.worker, recorder),
         }
-        victims.iter().map(|&victim| &self.queues[victim]).find_map(|queue| {
-            let stolen = queue.pop(limit, wake)?;
-            // The victim has more than it can do at once: others may help as well.
-            if queue.first().is_some() {
-                wake();
-            }
-            Some(stolen)
-        })
-    }
-
-    /// Runs a task that this worker has taken, and releases what waited for it. Returns the task to run next if one
-    /// that was released is better than all in the own queue.
-    #[inline]
-    pub(super) fn execute(&self, rank: u32, worker: WorkerId, sleepers: &Sleepers) -> Option<u32> {
-        let slot = rank as usize;
-        // Relaxed, and no addition: no predecessor of the next run can have finished before this run has (the graph was
-        // checked for it), and those that do are ordered after this by the counters on the way.
-        self.missing[slot].store(self.graph.waits[slot], Relaxed);
-        self.call(rank, worker);
-
-        let queue = &self.queues[worker.index()];
-        let mut next: Option<u32> = None;
+        let worker = hand.worker.index();
         let mut pushed = 0;
-        for &successor in self.graph.successors_of(rank) {
-            // Release: what this task wrote goes to whoever decrements to 0, which acquires it from all predecessors
-            // (they form one release sequence), and from there to the successor, in this thread or by the queue.
-            if self.missing[successor as usize].fetch_sub(1, AcqRel) != 1 {
-                continue;
+        let next = self.schedule.complete(rank, worker, |owner| {
+            pushed += 1;
+            if self.schedule.is_static() {
+                hand.sleepers.wake_worker(owner);
             }
-            // A deferred task is not kept: a gated one may wait in another queue.
-            let (kept, other) = match next {
-                _ if successor >= self.graph.n_gated => (next, successor),
-                None => {
-                    next = Some(successor);
-                    continue;
-                }
-                Some(best) => (Some(best.min(successor)), best.max(successor)),
-            };
-            next = kept;
-            queue.push(other);
-            pushed += 1;
+        });
+        if pushed > 0 && !self.schedule.is_static() {
+            hand.sleepers.wake(pushed.min(WAKE_FANOUT), worker);
         }
-        if let (Some(kept), Some(first)) = (next, queue.first())
-            && first < kept
-        {
-            next = None;
-            queue.push(kept);
-            pushed += 1;
-        }
-        if pushed > 0 {
-            sleepers.wake(pushed.min(WAKE_FANOUT), worker.index());
-        }
-        match self.graph.exits[slot] {
+        match self.graph().exits[rank as usize] {
             Exit::None => {}
             Exit::Gate => self.gate.arrive(),
             Exit::Drain => self.drain.arrive(),
         }
-        next
+        next.map(Found::own)
     }
 
-    /// Calls the work of a task. A trace records its begin and end here: the one place where tasks run.
+    #[inline(never)]
+    fn call_recorded(&self, found: Found, worker: WorkerId, recorder: &Recorder) {
+        let start = recorder.now();
+        self.call(found.rank, worker);
+        let task = self.graph().task_at(found.rank);
+        let executor = self.executor as u32;
+        let activity = Activity::Task { executor, task, stolen_from: found.stolen_from };
+        recorder.record(worker.index(), Event { start, end: recorder.now(), activity });
+    }
+
+    /// Calls the work of a task: the one place where tasks run.
     #[inline]
     fn call(&self, rank: u32, worker: WorkerId) {
         // Relaxed: skipping early or late by a task makes no difference.
         if self.skipping.load(Relaxed) {
             return;
         }
-        let task = self.graph.task_at(rank);
+        let task = self.graph().task_at(rank);
         let result = self.work.with(|work| {
             // SAFETY: this task has been released and has not arrived, so `take_work` has not been called.
             let work = unsafe { &*work }.as_ref();

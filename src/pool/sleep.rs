@@ -63,6 +63,20 @@ impl Sleepers {
         }
     }
 
+    /// Wakes `worker` if it sleeps. Called after its work was published.
+    pub(super) fn wake_worker(&self, worker: usize) {
+        // As in `wake`.
+        fence(SeqCst);
+        let (word, bit) = (&self.asleep[worker / WORD_BITS], 1 << (worker % WORD_BITS));
+        // Release: with the Acquire in `sleep`.
+        if word.load(Relaxed) & bit != 0
+            && word.fetch_and(!bit, Release) & bit != 0
+            && let Some(thread) = self.threads[worker].get()
+        {
+            thread.unpark();
+        }
+    }
+
     #[cold]
     fn wake_sleepers(&self, mut count: usize, near: usize) {
         let n = self.asleep.len();

@@ -12,7 +12,8 @@ pub struct Cpu {
     pub id: usize,
     /// The physical core, named by the first of its processors: those of one core are SMT siblings.
     pub core: usize,
-    /// The processors that share a last-level (L3) cache, named by the first of them.
+    /// The processors that share the last cache that several cores share (L3, or the L2 of a tile of cores where that is
+    /// the last), named by the first of them.
     pub cluster: usize,
     /// The NUMA node.
     pub node: usize,
@@ -23,7 +24,7 @@ pub struct Cpu {
 pub enum Distance {
     /// The same physical core: first- and second-level caches are shared.
     Core,
-    /// The same L3 cache.
+    /// The same last cache.
     Cluster,
     /// The same memory.
     Node,
@@ -69,13 +70,14 @@ impl Topology {
             .map(|&id| {
                 let cpu = system.join(format!("cpu/cpu{id}"));
                 let node = nodes.get(&id).copied().unwrap_or(0);
+                let topology = cpu.join("topology");
                 // Two names of one file: the older is gone from the newest kernels.
-                let core = first_cpu(&cpu.join("topology/core_cpus_list"))
-                    .or_else(|| first_cpu(&cpu.join("topology/thread_siblings_list")))
-                    .unwrap_or(id);
-                let cluster = last_level_cache(&cpu)
-                    .or_else(|| first_cpu(&cpu.join("topology/package_cpus_list")))
-                    .or_else(|| first_cpu(&cpu.join("topology/core_siblings_list")))
+                let siblings = cpu_list(&topology, &["core_cpus_list", "thread_siblings_list"]);
+                let siblings = siblings.unwrap_or_else(|| vec![id]);
+                let core = siblings.iter().copied().min().unwrap_or(id);
+                let package = || cpu_list(&topology, &["package_cpus_list", "core_siblings_list"]);
+                let cluster = last_level_cache(&cpu, &siblings)
+                    .or_else(|| package().into_iter().flatten().min())
                     .unwrap_or(0);
                 Cpu { id, core, cluster, node }
             })
@@ -128,17 +130,25 @@ pub(super) fn steal_order(workers: &[Option<Cpu>]) -> Vec<Box<[usize]>> {
         .collect()
 }
 
-/// The first processor among those that share the cache of the highest level, if that level is at least the third.
-fn last_level_cache(cpu: &Path) -> Option<usize> {
+/// The first processor among those that share the cache of the highest level. A second-level cache counts only where
+/// others than `siblings` of one core share it: elsewhere what lies beyond is unknown.
+fn last_level_cache(cpu: &Path, siblings: &[usize]) -> Option<usize> {
     let caches = fs::read_dir(cpu.join("cache")).ok()?;
     caches
         .flatten()
         .filter_map(|entry| {
             let level: u32 = fs::read_to_string(entry.path().join("level")).ok()?.trim().parse().ok()?;
-            (level >= 3).then_some((level, first_cpu(&entry.path().join("shared_cpu_list"))?))
+            let sharers = cpu_list(&entry.path(), &["shared_cpu_list"])?;
+            let is_shared = sharers.iter().any(|sharer| !siblings.contains(sharer));
+            (level >= 3 || level == 2 && is_shared).then_some((level, sharers.into_iter().min()?))
         })
         .min_by_key(|&(level, first)| (Reverse(level), first))
         .map(|(_, first)| first)
+}
+
+/// The list in the first of `files` that is there and well-formed.
+fn cpu_list(folder: &Path, files: &[&str]) -> Option<Vec<usize>> {
+    files.iter().find_map(|file| parse_cpu_list(&fs::read_to_string(folder.join(file)).ok()?))
 }
 
 /// The node of each processor.
@@ -154,10 +164,6 @@ fn nodes(system: &Path) -> HashMap<usize, usize> {
         nodes.extend(parse_cpu_list(&list).into_iter().flatten().map(|cpu| (cpu, node)));
     }
     nodes
-}
-
-fn first_cpu(list: &Path) -> Option<usize> {
-    parse_cpu_list(&fs::read_to_string(list).ok()?)?.into_iter().min()
 }
 
 /// The kernel's list format: `0-3,8,10-11`. `None` where it is malformed.

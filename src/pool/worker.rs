@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::pool::Shared;
-use super::run::{Run, WAKE_FANOUT};
+use super::recorder::{Activity, Event, Recorder};
+use super::run::{Hand, Run, WAKE_FANOUT};
 use super::sync::atomic::Ordering::*;
 use super::sync::{SPINS, YIELDS, spin_loop, thread};
 
@@ -50,16 +51,19 @@ pub(super) fn main(shared: &Shared, worker: WorkerId) {
     shared.sleepers.register(worker.index());
     let sleepers = &shared.sleepers;
     let victims = &shared.steal_order[worker.index()][..];
+    let hand = Hand { worker, victims, sleepers, recorder: shared.recorder.as_ref() };
+    let mut idle = Idle { recorder: hand.recorder, worker, since: None };
     let mut epoch = 0;
     let mut current: Option<Arc<Run>> = None;
     let mut searches = 0;
     loop {
         if let Some(run) = &current {
-            while let Some(found) = run.find(worker, victims, sleepers) {
+            while let Some(found) = run.find(&hand) {
                 searches = 0;
+                idle.end(Activity::Search);
                 let mut next = Some(found);
-                while let Some(rank) = next {
-                    next = run.execute(rank, worker, sleepers);
+                while let Some(found) = next {
+                    next = run.execute(found, &hand);
                 }
             }
         }
@@ -72,6 +76,7 @@ pub(super) fn main(shared: &Shared, worker: WorkerId) {
         if shared.stop.load(Acquire) {
             return;
         }
+        idle.begin();
         searches += 1;
         if searches <= SPINS {
             // Longer from search to search, so as not to disturb the queues of those who work.
@@ -79,20 +84,46 @@ pub(super) fn main(shared: &Shared, worker: WorkerId) {
         } else if searches <= SPINS + YIELDS {
             thread::yield_now();
         } else {
+            idle.end(Activity::Search);
+            idle.begin();
             sleepers.sleep(worker.index(), || {
                 // Relaxed: the fence between the announcement and these loads orders them.
                 shared.stop.load(Relaxed)
                     || shared.epoch.load(Relaxed) != epoch
-                    || current.as_ref().is_some_and(|run| run.has_ready())
+                    || current.as_ref().is_some_and(|run| run.has_ready(worker))
             });
+            idle.end(Activity::Sleep);
             searches = 0;
             // The waker wakes a few and leaves it to them to wake the rest.
             if shared.epoch.load(Acquire) != epoch {
                 (epoch, current) = shared.current_run();
             }
-            if current.as_ref().is_some_and(|run| run.has_ready()) {
+            if current.as_ref().is_some_and(|run| run.has_ready(worker)) {
                 sleepers.wake(WAKE_FANOUT, worker.index());
             }
+        }
+    }
+}
+
+/// The times in which a worker has no task, where they are recorded.
+struct Idle<'a> {
+    recorder: Option<&'a Recorder>,
+    worker: WorkerId,
+    since: Option<u64>,
+}
+
+impl Idle<'_> {
+    #[inline]
+    fn begin(&mut self) {
+        if let (None, Some(recorder)) = (self.since, self.recorder) {
+            self.since = Some(recorder.now());
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, activity: Activity) {
+        if let (Some(start), Some(recorder)) = (self.since.take(), self.recorder) {
+            recorder.record(self.worker.index(), Event { start, end: recorder.now(), activity });
         }
     }
 }

@@ -266,6 +266,11 @@ impl TrainingStep {
 }
 
 impl TrainingStep {
+    /// Waits for the updates of the iterations so far.
+    pub fn finish(&mut self) -> Result<(), PlanError> {
+        self.plan.finish()
+    }
+
     /// Takes over the parameters of the network, and their momentum.
     pub fn load(&mut self, parameters: &Parameters) -> Result<(), PlanError> {
         let edges = self.edges.iter().map(|&(edge, group)| (parameters.edge(edge), group));

@@ -21,6 +21,7 @@ use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
 use crate::ops::loss::Loss;
 use crate::plan::PlanError;
+use crate::trace::TraceFile;
 use crate::volume::{Extent, Tensor};
 
 /// The names of the files in the folder of a run that resuming needs.
@@ -177,6 +178,7 @@ pub struct Trainer {
     job: Job,
     loss: LossKind,
     network: Arc<Network>,
+    engine: Engine,
     step: TrainingStep,
     parameters: Parameters,
     sampler: Arc<Sampler>,
@@ -188,7 +190,8 @@ pub struct Trainer {
 
 impl Trainer {
     /// Reads all that `job` names and plans the iteration. On an error, the job's folder is as it was.
-    pub fn new(job: Job, start: Start) -> Result<Self, TrainError> {
+    /// Of what the workers do, the last `events` of each are recorded for [`Trainer::trace`].
+    pub fn new(job: Job, start: Start, events: Option<usize>) -> Result<Self, TrainError> {
         job.validate()?;
         let mut warnings = Vec::new();
         let network = read_network(&job, &mut warnings)?;
@@ -203,6 +206,8 @@ impl Trainer {
             threads: (job.threads > 0).then_some(job.threads),
             isa: Some(job.isa.isa()),
             deterministic: job.deterministic,
+            events,
+            ..EngineOptions::default()
         })?;
         let network = Arc::new(network);
         check_inputs(&network)?;
@@ -259,6 +264,7 @@ impl Trainer {
             job,
             loss,
             network,
+            engine,
             step,
             parameters,
             sampler: sampler_of_training,
@@ -287,6 +293,11 @@ impl Trainer {
     /// The memory of the plan of an iteration, in bytes.
     pub fn bytes(&self) -> usize {
         self.step.bytes()
+    }
+
+    /// What the workers have done last; `None` where it is not recorded.
+    pub fn trace(&self) -> Option<TraceFile> {
+        self.engine.trace()
     }
 
     /// Trains until the iterations or the time are over, or `stop` is set. A checkpoint is left in any of these cases.

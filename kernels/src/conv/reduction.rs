@@ -10,8 +10,7 @@ const MAX_LANES: usize = 16;
 /// Accumulators of the largest register tile.
 const MAX_SUMS: usize = 25;
 
-/// The operands of one call: `target[r][n] += sum over planes, lines and positions of gradient[r][..] *
-/// source[n][..]`.
+/// The operands of one call: `target[r][n] += sum over lines and positions of gradient[r][..] * source[n][..]`.
 #[derive(Debug)]
 pub(crate) struct Reduction {
     /// The first float of the first of the R rows.

@@ -83,6 +83,10 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm256_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(unsafe { _mm256_max_ps(self.0, other.0) })
     }

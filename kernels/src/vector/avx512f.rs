@@ -78,6 +78,10 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm512_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
     }

@@ -100,6 +100,10 @@ impl Vector for F32x4 {
         self.mul(factor).add(addend)
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        addend.sub(self.mul(factor))
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use znn::conv::{self, Choice, Destination, Layer, Method, Passes, Problem};
 use znn::engine::{Engine, EngineOptions};
 use znn::plan::{Label, Plan};
+use znn::stats::median;
 use znn::volume::Extent;
 use znn_kernels::{Isa, Transfer};
 
 use super::super::{CommandResult, Outcome, print};
+use super::peak;
 use super::torch::{Request, Torch};
-use super::{median, peak};
 
 /// The cases that are measured unless a file is given.
 const CASES: &str = include_str!("../../../benches/conv.toml");

@@ -2,7 +2,10 @@
 
 mod conv;
 mod peak;
+mod pool;
+mod scaling;
 mod torch;
+mod trace_report;
 
 use clap::Subcommand;
 
@@ -13,6 +16,9 @@ use super::CommandResult;
 pub enum BenchCommand {
     Peak(peak::PeakArgs),
     Conv(conv::ConvArgs),
+    Pool(pool::PoolArgs),
+    Scaling(scaling::ScalingArgs),
+    TraceReport(trace_report::TraceReportArgs),
 }
 
 /// Runs `znn bench`.
@@ -20,12 +26,8 @@ pub fn run(command: &BenchCommand) -> CommandResult {
     match command {
         BenchCommand::Peak(args) => peak::run(args),
         BenchCommand::Conv(args) => conv::run(args),
+        BenchCommand::Pool(args) => pool::run(args),
+        BenchCommand::Scaling(args) => scaling::run(args),
+        BenchCommand::TraceReport(args) => trace_report::run(args),
     }
-}
-
-/// The middle of `values`, which are sorted.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

@@ -7,6 +7,9 @@ mod hosts;
 mod order;
 mod placement;
 mod queues;
+mod recording;
+mod simulation;
+mod stress;
 mod sums;
 
 use std::sync::Arc;
@@ -32,7 +35,7 @@ impl Rng {
 
 fn pool(threads: usize) -> Pool {
     // More workers than cores: the tests want interleavings, not speed.
-    Pool::new(PoolOptions { threads: Some(threads), cores: None, pin: false }).unwrap()
+    Pool::new(PoolOptions { threads: Some(threads), pin: false, ..PoolOptions::default() }).unwrap()
 }
 
 fn executor(pool: &Pool, graph: Graph, work: impl Fn(TaskId, WorkerId) + Send + Sync + 'static) -> Executor {

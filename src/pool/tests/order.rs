@@ -123,6 +123,26 @@ fn random_graphs() {
 }
 
 #[test]
+fn random_graphs_by_every_policy() {
+    let (threads, steps, len): (&[usize], _, _) =
+        if cfg!(miri) { (&[2], 4, 12) } else { (&[1, 2, 4], 60, 80) };
+    for policy in Policy::ALL {
+        for &threads in threads {
+            let options =
+                PoolOptions { threads: Some(threads), pin: false, policy, ..PoolOptions::default() };
+            let pool = Pool::new(options).unwrap();
+            for seed in 0..4 {
+                let rng = &mut Rng(seed * 10 + threads as u64);
+                let len = 1 + rng.below(len);
+                check(random_case(rng, len), &pool, steps, rng);
+            }
+        }
+        assert_eq!(policy.to_string().parse(), Ok(policy));
+    }
+    assert!("best".parse::<Policy>().unwrap_err().contains("priority, fifo"));
+}
+
+#[test]
 fn thousands_of_iterations() {
     let rng = &mut Rng(7);
     check(random_case(rng, 20), &pool(3), if cfg!(miri) { 10 } else { 5000 }, rng);

@@ -73,6 +73,96 @@ fn thieves_go_to_their_neighbours_first() {
     assert_eq!(*steal_order(&[None; 4])[2], [3, 0, 1]);
 }
 
+/// The files of a machine with `len` processors: for each the siblings of its core, and its caches with those that share
+/// them; then the processors of each node.
+fn machine(
+    len: usize,
+    siblings: impl Fn(usize) -> String,
+    caches: &[(u32, &dyn Fn(usize) -> String)],
+    nodes: &[&str],
+) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for cpu in 0..len {
+        let dir = format!("cpu/cpu{cpu}");
+        write(root.path(), &format!("{dir}/topology/core_cpus_list"), &siblings(cpu));
+        write(root.path(), &format!("{dir}/topology/package_cpus_list"), &format!("0-{}", len - 1));
+        for (index, (level, sharers)) in caches.iter().enumerate() {
+            write(root.path(), &format!("{dir}/cache/index{index}/level"), &format!("{level}\n"));
+            write(root.path(), &format!("{dir}/cache/index{index}/shared_cpu_list"), &sharers(cpu));
+        }
+    }
+    for (node, cpus) in nodes.iter().enumerate() {
+        write(root.path(), &format!("node/node{node}/cpulist"), &format!("{cpus}\n"));
+    }
+    root
+}
+
+fn first_victims(topology: &Topology, len: usize) -> Vec<usize> {
+    let places: Vec<Cpu> = topology.placement();
+    let order = steal_order(&places.iter().copied().map(Some).collect::<Vec<_>>());
+    order[0][..len].iter().map(|&victim| places[victim].id).collect()
+}
+
+/// Two sockets of four cores of two threads, as Intel numbers them; the L3 of a socket is a node.
+#[cfg(not(miri))]
+#[test]
+fn two_sockets() {
+    let pair = |cpu: usize| format!("{},{}", cpu % 8, cpu % 8 + 8);
+    let socket = |cpu: usize| ["0-3,8-11", "4-7,12-15"][cpu % 8 / 4].to_owned();
+    let root =
+        machine(16, pair, &[(1, &pair), (1, &pair), (2, &pair), (3, &socket)], &["0-3,8-11", "4-7,12-15"]);
+    let topology = Topology::read(root.path(), &(0..16).collect::<Vec<_>>());
+    assert_eq!(topology.cpus()[14], Cpu { id: 14, core: 6, cluster: 4, node: 1 });
+    assert_eq!(topology.physical_cores(), 8);
+    assert_eq!(first_victims(&topology, 9), [8, 1, 2, 3, 9, 10, 11, 4, 5]);
+}
+
+/// A many-core chip in the manner of Knights Landing: tiles of two cores of four threads share an L2, there is no L3, and
+/// the fast memory is a node without processors.
+#[cfg(not(miri))]
+#[test]
+fn four_threads_a_core_in_tiles() {
+    let cores = 8;
+    let siblings = move |cpu: usize| {
+        let core = cpu % cores;
+        format!("{core},{},{},{}", core + cores, core + 2 * cores, core + 3 * cores)
+    };
+    let tile = move |cpu: usize| {
+        let first = cpu % cores / 2 * 2;
+        let thread = |n: usize| format!("{}-{}", first + n * cores, first + n * cores + 1);
+        (0..4).map(thread).collect::<Vec<_>>().join(",")
+    };
+    let root = machine(32, siblings, &[(1, &siblings), (1, &siblings), (2, &tile)], &["0-31", ""]);
+    let topology = Topology::read(root.path(), &(0..32).collect::<Vec<_>>());
+    assert_eq!(topology.cpus()[27], Cpu { id: 27, core: 3, cluster: 2, node: 0 });
+    assert_eq!(topology.physical_cores(), 8);
+    let placement: Vec<usize> = topology.placement().iter().map(|cpu| cpu.id).collect();
+    assert_eq!(placement, (0..32).collect::<Vec<_>>(), "one thread of each core, then the second of each");
+    assert_eq!(first_victims(&topology, 9), [8, 16, 24, 1, 9, 17, 25, 2, 3], "core, tile, the others");
+}
+
+/// Two complexes of four cores with an L3 each in one memory, as AMD builds them; the L2 of a core is its own.
+#[cfg(not(miri))]
+#[test]
+fn core_complexes() {
+    let pair = |cpu: usize| format!("{},{}", cpu % 8, cpu % 8 + 8);
+    let complex = |cpu: usize| ["0-3,8-11", "4-7,12-15"][cpu % 8 / 4].to_owned();
+    let root = machine(16, pair, &[(1, &pair), (2, &pair), (3, &complex)], &["0-15"]);
+    let topology = Topology::read(root.path(), &(0..16).collect::<Vec<_>>());
+    assert_eq!(topology.cpus()[6], Cpu { id: 6, core: 6, cluster: 4, node: 0 });
+    assert_eq!(topology.cpus()[6].distance(&topology.cpus()[13]), Distance::Cluster);
+    assert_eq!(topology.cpus()[6].distance(&topology.cpus()[1]), Distance::Node);
+    // Of a machine that hides its L3, the own L2 says nothing of who is near.
+    let root = machine(
+        4,
+        |cpu| cpu.to_string(),
+        &[(1, &|cpu| cpu.to_string()), (2, &|cpu| cpu.to_string())],
+        &["0-3"],
+    );
+    let topology = Topology::read(root.path(), &[0, 1, 2, 3]);
+    assert!(topology.cpus().iter().all(|cpu| cpu.cluster == 0));
+}
+
 #[cfg(not(miri))]
 #[test]
 fn a_machine_that_tells_nothing_is_flat() {
@@ -140,7 +230,8 @@ fn workers_run_where_they_were_asked_to() {
     cores.reverse();
     // Twice as many workers as cores: they begin again at the first.
     let threads = 2 * cores.len();
-    let options = PoolOptions { threads: Some(threads), cores: Some(cores.clone()), pin: true };
+    let options =
+        PoolOptions { threads: Some(threads), cores: Some(cores.clone()), ..PoolOptions::default() };
     let pool = Pool::new(options).unwrap();
     let places: Vec<usize> = pool.cpus().iter().map(|cpu| cpu.unwrap().id).collect();
     assert_eq!(places, [&cores[..], &cores[..]].concat());
@@ -164,7 +255,8 @@ fn workers_run_where_they_were_asked_to() {
 
 #[test]
 fn options_that_cannot_be_met() {
-    let new = |threads, cores| Pool::new(PoolOptions { threads, cores, pin: true }).err().unwrap();
+    let new =
+        |threads, cores| Pool::new(PoolOptions { threads, cores, ..PoolOptions::default() }).err().unwrap();
     assert!(matches!(new(Some(0), None), PoolError::NoThread));
     assert!(matches!(new(None, Some(vec![])), PoolError::NoCore));
     let error = new(None, Some(vec![60_000]));

@@ -46,6 +46,16 @@ pub struct Picture {
 /// What the drawing library draws on.
 pub(super) type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
+/// Makes the font that the program carries known to the drawing library, as `sans-serif`.
+pub fn register_fonts() {
+    static FONT_IS_KNOWN: Once = Once::new();
+    FONT_IS_KNOWN.call_once(|| {
+        // Only a damaged font is refused, and this one is part of the program.
+        register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT)
+            .unwrap_or_else(|_| unreachable!("the font is whole"));
+    });
+}
+
 impl Picture {
     /// All pixels of one colour.
     pub fn new(width: u32, height: u32, colour: [u8; 3]) -> Self {
@@ -84,12 +94,7 @@ impl Picture {
         &mut self,
         draw: impl FnOnce(&Canvas<'_>) -> Result<(), PictureError>,
     ) -> Result<(), PictureError> {
-        static FONT_IS_KNOWN: Once = Once::new();
-        FONT_IS_KNOWN.call_once(|| {
-            // Only a damaged font is refused, and this one is part of the program.
-            register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT)
-                .unwrap_or_else(|_| unreachable!("the font is whole"));
-        });
+        register_fonts();
         let area =
             BitMapBackend::with_buffer(&mut self.pixels, (self.width, self.height)).into_drawing_area();
         draw(&area)?;
