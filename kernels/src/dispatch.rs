@@ -11,6 +11,9 @@ use crate::conv::product::Product;
 use crate::conv::reduction::Reduction;
 use crate::conv::tile::Tile;
 use crate::isa::Isa;
+use crate::tile_fft::lines::{Codelets, ComplexLines, RealLines};
+use crate::tile_fft::product::{MAX_ROWS, MAX_VECTORS, Micro, MicroTile};
+use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
@@ -70,7 +73,21 @@ impl Kernels {
     pub(crate) fn micro(&self) -> &'static MicroKernels {
         &self.table.micro
     }
+
+    /// The transforms of lines of all lengths.
+    #[inline(always)]
+    pub(crate) fn tile_codelets(&self) -> &'static [Codelets; SIZES.len()] {
+        &self.table.tile_codelets
+    }
+
+    /// The micro-kernels of spectral products, plain and conjugated, and the largest register tile to be used.
+    #[inline(always)]
+    pub(crate) fn spectral_micro(&self) -> (&'static SpectralMicro, [usize; 2]) {
+        (&self.table.spectral_micro, if self.table.registers < 32 { [5, 1] } else { [6, 2] })
+    }
 }
+
+type SpectralMicro = [[[Micro; MAX_VECTORS]; MAX_ROWS]; 2];
 
 macro_rules! kernel_table {
     ($( $name:ident = $generic:path : ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)?; )*) => {
@@ -79,6 +96,9 @@ macro_rules! kernel_table {
             isa: Isa,
             lanes: usize,
             micro: MicroKernels,
+            tile_codelets: [Codelets; SIZES.len()],
+            spectral_micro: SpectralMicro,
+            registers: usize,
             $( pub(crate) $name: unsafe fn($($ty),*) $(-> $ret)?, )*
         }
 
@@ -98,11 +118,15 @@ macro_rules! kernel_table {
             use super::*;
             $( kernel_table!(@kernel $features $vector, $name = $generic : ($($arg : $ty),*) $(-> $ret)?); )*
             kernel_table!(@micro $features $vector, $registers);
+            kernel_table!(@codelets $features $vector);
         }
         static $table: KernelTable = KernelTable {
             isa: $isa,
             lanes: <$vector as crate::vector::Vector>::LANES,
             micro: $tier::MICRO,
+            tile_codelets: $tier::TILE_CODELETS,
+            spectral_micro: $tier::SPECTRAL_MICRO,
+            registers: $registers,
             $( $name: $tier::$name, )*
         };
     };
@@ -137,6 +161,49 @@ macro_rules! kernel_table {
             product: register_tiles!($registers, multiply),
         };
     };
+    // The transforms of lines of every length.
+    (@codelets [$($features:tt)*] $vector:ty) => {
+        $($features)*
+        unsafe fn complex_lines<const N: usize>(lines: &ComplexLines) where Dft: Length<N> {
+            // SAFETY: the caller keeps the kernel's contract; the features are enabled on this function.
+            unsafe { crate::tile_fft::lines::complex::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_from_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::from_real::<$vector, N>(lines) }
+        }
+        $($features)*
+        unsafe fn lines_to_real<const N: usize>(lines: &RealLines) where Dft: Length<N> {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::lines::to_real::<$vector, N>(lines) }
+        }
+        pub(super) const TILE_CODELETS: [Codelets; SIZES.len()] =
+            tile_codelets!(complex_lines, lines_from_real, lines_to_real);
+        $($features)*
+        unsafe fn multiply_spectra<const R: usize, const N: usize, const CONJUGATE: bool>(tile: &MicroTile) {
+            // SAFETY: as above.
+            unsafe { crate::tile_fft::product::multiply::<$vector, R, N, CONJUGATE>(tile) }
+        }
+        pub(super) const SPECTRAL_MICRO: SpectralMicro = [
+            [
+                [multiply_spectra::<1, 1, false>, multiply_spectra::<1, 2, false>],
+                [multiply_spectra::<2, 1, false>, multiply_spectra::<2, 2, false>],
+                [multiply_spectra::<3, 1, false>, multiply_spectra::<3, 2, false>],
+                [multiply_spectra::<4, 1, false>, multiply_spectra::<4, 2, false>],
+                [multiply_spectra::<5, 1, false>, multiply_spectra::<5, 2, false>],
+                [multiply_spectra::<6, 1, false>, multiply_spectra::<6, 2, false>],
+            ],
+            [
+                [multiply_spectra::<1, 1, true>, multiply_spectra::<1, 2, true>],
+                [multiply_spectra::<2, 1, true>, multiply_spectra::<2, 2, true>],
+                [multiply_spectra::<3, 1, true>, multiply_spectra::<3, 2, true>],
+                [multiply_spectra::<4, 1, true>, multiply_spectra::<4, 2, true>],
+                [multiply_spectra::<5, 1, true>, multiply_spectra::<5, 2, true>],
+                [multiply_spectra::<6, 1, true>, multiply_spectra::<6, 2, true>],
+            ],
+        ];
+    };
 }
 
 kernel_table! {
@@ -165,14 +232,23 @@ kernel_table! {
         (t: crate::Transfer, y: *const f32, g: *mut f32, len: usize) -> f32;
     max_filter_forward = crate::pool::max_filter::forward:
         (shape: crate::pool::max_filter::Shape, x: *const f32, planes: Range<usize>, y: *mut f32,
-         winners: *mut u8);
+         winners: *mut u8, scratch: *mut f32);
     max_filter_backward = crate::pool::max_filter::backward:
         (shape: crate::pool::max_filter::Shape, dy: *const f32, winners: *const u8, planes: Range<usize>,
-         accumulate: bool, dx: *mut f32);
+         accumulate: bool, dx: *mut f32, scratch: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    max_pool_backward = crate::pool::max_pool::backward:
+        (shape: crate::pool::max_pool::Shape, dy: *const f32, winners: *const u8, accumulate: bool, dx: *mut f32);
     transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    stream = crate::stream::stream: (operands: crate::stream::Operands, factor: f32) -> f32;
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
+    tile_forward = crate::tile_fft::transform::forward:
+        (group: &crate::tile_fft::transform::Group, source: *const f32, to: *mut f32);
+    tile_inverse = crate::tile_fft::transform::inverse:
+        (group: &crate::tile_fft::transform::Group, from: *const f32, store: &crate::tile_fft::Store,
+         to: *mut f32);
+    spectral_product = crate::tile_fft::product::product: (product: &crate::tile_fft::product::Product);
     spectral_outer = crate::spectral::outer: (problem: &crate::spectral::Outer, out: *mut f32);
 }

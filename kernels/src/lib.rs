@@ -18,8 +18,10 @@ mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod spectral;
+mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tile_fft;
 pub mod vector;
 pub mod view;
 pub mod words;

@@ -4,6 +4,8 @@
 mod guard;
 
 use guard::{Guarded, Side};
+use znn_kernels::tile_fft::product::Spectral;
+use znn_kernels::tile_fft::{Patch, Store, TileShape};
 use znn_kernels::{Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
 
 fn each(mut test: impl FnMut(Kernels, Side)) {
@@ -95,9 +97,11 @@ fn maxima_over_windows_stay_within_their_maps() {
                 let input: [usize; 3] = std::array::from_fn(|axis| w.reach()[axis] + [2, 2, cols][axis]);
                 let (x, out) = (floats(input.iter().product(), side), w.output(input).iter().product());
                 let (mut y, mut winners) = (floats(out, side), Bytes::new(out, side));
-                kernels.max_filter_forward(w, input, &x, 0..2, &mut y, Some(winners.get()));
+                let mut scratch = floats(kernels.max_filter_scratch(w, input), side);
+                kernels.max_filter_forward(w, input, &x, 0..2, &mut y, Some(winners.get()), &mut scratch);
                 let mut dx = floats(x.len(), side);
-                kernels.max_filter_backward(w, input, &y, winners.get(), 0..input[0], true, &mut dx);
+                let planes = 0..input[0];
+                kernels.max_filter_backward(w, input, &y, winners.get(), planes, true, &mut dx, &mut scratch);
 
                 let input = [2 * size[0], 2 * size[1], cols * size[2]];
                 let (x, out) = (floats(input.iter().product(), side), 4 * cols);
@@ -105,6 +109,61 @@ fn maxima_over_windows_stay_within_their_maps() {
                 kernels.max_pool_forward(size, input, &x, &mut y, Some(winners.get()));
                 let mut dx = floats(x.len(), side);
                 kernels.max_pool_backward(size, input, &y, winners.get(), true, &mut dx);
+            }
+        }
+    });
+}
+
+#[test]
+fn tiles_stay_within_their_images_and_spectra() {
+    each(|kernels, side| {
+        let pair = 2 * kernels.lanes();
+        for size in [[1, 1, 1], [1, 8, 12], [4, 9, 18], [6, 2, 2], [2, 10, 24]] {
+            let shape = TileShape::new(size).expect("lengths of tiles");
+            for step in [1, 3] {
+                let steps = [step * size[1] * size[2], step * size[2], step];
+                let len = (0..3).map(|axis| (size[axis] - 1) * steps[axis]).sum::<usize>() + 1;
+                // The box that fills the image, and one voxel at its end.
+                let patches = [Patch { offset: 0, extent: size }, Patch { offset: len - 1, extent: [1; 3] }];
+                let mut image = floats(len, side);
+                let mut spectra = floats(shape.frequencies() * pair, side);
+                let mut scratch = floats(kernels.tile_scratch_len(shape), side);
+                let to = RowsMut::new(&mut spectra, pair);
+                kernels.tile_forward(shape, &image, steps, &patches, to, &mut scratch);
+                for accumulate in [false, true] {
+                    let store = Store { scale: 1.0, bias: 0.0, accumulate, floor: 0.0 };
+                    let from = Rows::new(&spectra, pair);
+                    kernels.tile_inverse(shape, from, &store, &mut image, steps, &patches, &mut scratch);
+                }
+            }
+        }
+    });
+}
+
+/// Floats of two frequencies, rows, columns, and floats of a frequency.
+type Matrix = (Guarded, usize, usize, usize);
+
+fn factor(m: &Matrix, transposed: bool) -> Spectral<'_> {
+    Spectral { view: Rows::new(&m.0, m.3), rows: m.1, columns: m.2, transposed }
+}
+
+#[test]
+fn spectral_products_stay_within_their_matrices() {
+    each(|kernels, side| {
+        for [rows, depth, columns] in [[1, 1, 1], [7, 5, 19], [20, 70, 33], [13, 16, 64]] {
+            for (left_transposed, right_transposed) in [(false, false), (true, false), (false, true)] {
+                let matrix = |rows: usize, columns: usize, transposed: bool| -> Matrix {
+                    let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
+                    let cols = rows * kernels.spectral_row_len(columns);
+                    (floats(2 * cols, side), rows, columns, cols)
+                };
+                let left = matrix(rows, depth, left_transposed);
+                let right = matrix(depth, columns, right_transposed);
+                let (mut out, .., cols) = matrix(rows, columns, false);
+                let (left, right) = (factor(&left, left_transposed), factor(&right, right_transposed));
+                let mut scratch = floats(kernels.spectral_scratch_len(columns), side);
+                let to = RowsMut::new(&mut out, cols);
+                kernels.spectral_product(Conjugate::First, left, right, true, to, &mut scratch);
             }
         }
     });

@@ -24,7 +24,7 @@ use crate::plan::{Buffer, PlanBuilder, Sum};
 pub enum Method {
     /// SIMD micro-kernels over the images as they are.
     Direct,
-    /// Products of whole-image spectra.
+    /// Products of spectra, of tiles or of whole images.
     Fft,
 }
 
@@ -109,7 +109,7 @@ pub trait Algorithm {
 pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
     Ok(match method {
         Method::Direct => Box::new(direct::Direct::new(layer, tools)),
-        Method::Fft => Box::new(fft::WholeImage::new(layer, tools)?),
+        Method::Fft => fft::begin(layer, tools)?,
     })
 }
 

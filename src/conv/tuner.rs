@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Destination, Layer, Method, Problem, Tools, begin, fft::WholeImage};
+use super::{Destination, Layer, Method, Problem, Tools, begin, fft};
 use crate::plan::{Buffer, Plan, PlanBuilder};
 use crate::pool::Pool;
 use znn_kernels::Transfer;
@@ -75,7 +75,7 @@ impl Tuner {
         let least = cost(estimate(problem, passes, tools));
         let mut candidates: Vec<Method> = Method::ALL
             .into_iter()
-            .filter(|&method| admissible(method, problem, tools) && cost(method) <= HOPELESS * least)
+            .filter(|&method| admissible(method, problem, passes, tools) && cost(method) <= HOPELESS * least)
             .collect();
         candidates.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
         let best = match candidates[..] {
@@ -87,15 +87,14 @@ impl Tuner {
     }
 }
 
-fn admissible(method: Method, problem: &Problem, tools: Tools<'_>) -> bool {
+fn admissible(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>) -> bool {
     match method {
         Method::Direct => true,
         // A kernel of one tap is a product of matrices already.
         Method::Fft => {
-            let size = tools.planner.good_extent(problem.input);
             problem.is_valid()
                 && problem.kernel.len() > 1
-                && WholeImage::bytes(problem, size) <= Tuner::MEMORY_LIMIT
+                && fft::bytes(problem, passes, tools) <= Tuner::MEMORY_LIMIT
         }
     }
 }
@@ -198,32 +197,22 @@ fn collect(plan: &mut PlanBuilder, name: &Arc<str>, weights: Buffer, gradient: s
 
 /// The method that a model of the work prefers; it depends on the problem alone.
 pub fn estimate(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Method {
-    let candidates = Method::ALL.into_iter().filter(|&method| admissible(method, problem, tools));
+    let candidates = Method::ALL.into_iter().filter(|&method| admissible(method, problem, passes, tools));
     let cost = |method: &Method| modelled(*method, problem, passes, tools);
     candidates.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Method::Direct)
 }
 
-/// The time of a method's passes by a model of its work, in units of its own.
+/// The time of a method's passes by a model, in floating-point operations at full speed.
 fn modelled(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>) -> f64 {
-    /// Floating-point operations per unit of time: direct kernels, transforms, and products, which stream spectra.
-    const DIRECT: f64 = 9.0;
-    const TRANSFORMS: f64 = 2.0;
-    const PRODUCTS: f64 = 1.0;
-    let (c_in, c_out) = (problem.c_in as f64, problem.c_out as f64);
-    let pairs = c_in * c_out;
-    // How many passes, and how many images and kernels are transformed there or back in all of them.
-    let (count, images, kernels) = match passes {
-        // Kernels are transformed once for all tiles, of which there may be few.
-        Passes::Inference => (1.0, c_in + c_out, pairs),
-        Passes::FirstLayer => (2.0, c_in + 2.0 * c_out, 2.0 * pairs),
-        Passes::Training => (3.0, 2.0 * (c_in + c_out), 2.0 * pairs),
+    /// The fraction of full speed that the direct kernels reach.
+    const DIRECT: f64 = 0.85;
+    let count = match passes {
+        Passes::Inference => 1.0,
+        Passes::FirstLayer => 2.0,
+        Passes::Training => 3.0,
     };
     match method {
         Method::Direct => count * problem.flops() / DIRECT,
-        Method::Fft => {
-            let n = tools.planner.good_extent(problem.input).len() as f64;
-            let transform = 2.5 * n * n.log2().max(1.0);
-            (images + kernels) * transform / TRANSFORMS + count * pairs * 8.0 * (n / 2.0) / PRODUCTS
-        }
+        Method::Fft => fft::work(problem, passes, tools),
     }
 }

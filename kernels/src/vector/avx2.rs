@@ -1,6 +1,7 @@
 //! The AVX2 + FMA tier.
 
 use super::{SQRT_HALF_BITS, Vector};
+use crate::words::Words;
 use core::arch::asm;
 use core::arch::x86_64::*;
 
@@ -83,6 +84,10 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm256_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(unsafe { _mm256_max_ps(self.0, other.0) })
     }
@@ -126,6 +131,15 @@ impl Vector for F32x8 {
             let odd = _mm256_shuffle_ps::<0b11_01_11_01>(self.0, other.0);
             (Self(in_order(even)), Self(in_order(odd)))
         }
+    }
+    #[inline(always)]
+    fn twice(self) -> (Self, Self) {
+        let (low, high) = self.bits().twice();
+        unsafe { (Self(_mm256_castsi256_ps(low.0)), Self(_mm256_castsi256_ps(high.0))) }
+    }
+    #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x8(unsafe { _mm256_castps_si256(self.0) })
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {

@@ -1,6 +1,7 @@
 //! The AVX-512F tier: the foundation subset only.
 
 use super::{SQRT_HALF_BITS, Vector};
+use crate::words::Words;
 use core::arch::asm;
 use core::arch::x86_64::*;
 
@@ -78,6 +79,10 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm512_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
     }
@@ -91,9 +96,10 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn exceeds(self, other: Self) -> Self::Mask {
+        // The second comparison takes the first one as its mask; what uses the complement exchanges its operands.
         unsafe {
-            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0)
-                | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            !_mm512_mask_cmp_ps_mask::<_CMP_NGT_UQ>(number, self.0, other.0)
         }
     }
     #[inline(always)]
@@ -120,6 +126,15 @@ impl Vector for F32x16 {
             let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
             (pick(even), pick(odd))
         }
+    }
+    #[inline(always)]
+    fn twice(self) -> (Self, Self) {
+        let (low, high) = self.bits().twice();
+        unsafe { (Self(_mm512_castsi512_ps(low.0)), Self(_mm512_castsi512_ps(high.0))) }
+    }
+    #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x16(unsafe { _mm512_castps_si512(self.0) })
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {

@@ -115,6 +115,8 @@ pub trait Vector: Copy {
     fn div(self, other: Self) -> Self;
     /// `self * factor + addend`, in one rounding on the SIMD tiers.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `addend - self * factor`, in one rounding on the SIMD tiers.
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self;
     /// The larger of each pair; `other` where either is NaN.
     fn max(self, other: Self) -> Self;
     /// The smaller of each pair; `other` where either is NaN.
@@ -133,6 +135,10 @@ pub trait Vector: Copy {
     fn odd_twice(self) -> Self;
     /// Of `self` followed by `other`: the even lanes, and the odd lanes.
     fn unzip(self, other: Self) -> (Self, Self);
+    /// Each lane twice: of the lower half of the lanes, and of the upper half.
+    fn twice(self) -> (Self, Self);
+    /// The bits of the lanes.
+    fn bits(self) -> Self::Words;
     /// The lanes of each pair exchanged.
     fn swap_pairs(self) -> Self;
     /// `self - other` in the even lanes, `self + other` in the odd ones.
@@ -159,18 +165,44 @@ pub trait Vector: Copy {
     fn then(self, index: usize) -> usize;
 }
 
-/// Asks for the cache line of `to`, which will be written.
+/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
+const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+
+/// Asks for the cache line of `to`, which may be any address, because it will be written soon.
 #[inline(always)]
 pub(crate) fn prefetch_write(to: *mut f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a hint, which never faults.
+        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = to;
 }
 
-/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
-const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+/// Asks for the cache line at `at`, which may be any address, because it will be read soon.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Asks for the cache line at `at`, which may be any address, in the second cache, because it will be read later.
+#[inline(always)]
+pub(crate) fn prefetch_far(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}

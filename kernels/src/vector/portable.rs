@@ -100,6 +100,10 @@ impl Vector for F32x4 {
         self.mul(factor).add(addend)
     }
     #[inline(always)]
+    fn negative_mul_add(self, factor: Self, addend: Self) -> Self {
+        addend.sub(self.mul(factor))
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
@@ -137,6 +141,15 @@ impl Vector for F32x4 {
     fn unzip(self, other: Self) -> (Self, Self) {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         (Self([a, c, e, g]), Self([b, d, f, h]))
+    }
+    #[inline(always)]
+    fn twice(self) -> (Self, Self) {
+        let [a, b, c, d] = self.0;
+        (Self([a, a, b, b]), Self([c, c, d, d]))
+    }
+    #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x4(self.0.map(f32::to_bits))
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {
