@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use znn_kernels::{Isa, Kernels};
 
-use crate::conv::{Choice, Method, Passes, Problem, Tools, Tuner, estimate};
+use crate::conv::{Accuracy, Choice, Method, Passes, Problem, Tools, Tuner, estimate};
 use crate::fft::{Effort, Planner};
 use crate::pool::{Policy, Pool, PoolError, PoolOptions};
 use crate::trace::TraceFile;
@@ -18,6 +18,8 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
+    /// How exact results must be.
+    pub accuracy: Accuracy,
     /// The number of workers for which plans divide the work; `None`: those that there are.
     pub plan_threads: Option<usize>,
     /// Which ready task goes next.
@@ -49,6 +51,7 @@ pub struct Engine {
     tuner: Arc<Tuner>,
     plan_threads: usize,
     deterministic: bool,
+    accuracy: Accuracy,
 }
 
 impl Engine {
@@ -71,6 +74,7 @@ impl Engine {
             planner: Planner::new(effort),
             tuner: Arc::default(),
             deterministic: options.deterministic,
+            accuracy: options.accuracy,
         })
     }
 
@@ -96,7 +100,7 @@ impl Engine {
 
     /// Kernels and transforms.
     pub fn tools(&self) -> Tools<'_> {
-        Tools { kernels: self.kernels, planner: &self.planner }
+        Tools { kernels: self.kernels, planner: &self.planner, accuracy: self.accuracy }
     }
 
     /// Whether results have the same bits for any number of threads.

@@ -17,6 +17,8 @@ use crate::tile_fft::{Dft, Length, SIZES, tile_codelets};
 use crate::vector::F32x4;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{F32x8, F32x16};
+use crate::winograd::gradient::{Outer, outer_tiles};
+use crate::winograd::product::{Products, product_tiles};
 
 /// The kernels of one tier. A value is the proof that the tier is available.
 #[derive(Clone, Copy)]
@@ -151,6 +153,16 @@ macro_rules! kernel_table {
             unsafe { crate::conv::reduction::reduce::<$vector, R, N>(run) }
         }
         $($features)*
+        unsafe fn winograd_products<const R: usize, const N: usize>(products: &Products) {
+            // SAFETY: as above.
+            unsafe { crate::winograd::product::multiply::<$vector, R, N>(products) }
+        }
+        $($features)*
+        unsafe fn winograd_outer<const R: usize, const N: usize>(outer: &Outer) {
+            // SAFETY: as above.
+            unsafe { crate::winograd::gradient::accumulate::<$vector, R, N>(outer) }
+        }
+        $($features)*
         unsafe fn multiply<const R: usize, const N: usize>(product: &Product) {
             // SAFETY: as above.
             unsafe { crate::conv::product::multiply::<$vector, R, N>(product) }
@@ -158,6 +170,8 @@ macro_rules! kernel_table {
         pub(super) const MICRO: MicroKernels = MicroKernels {
             convolve: register_tiles!($registers, convolve),
             reduce: register_tiles!($registers, reduce),
+            winograd_products: product_tiles!($registers, winograd_products),
+            winograd_outers: outer_tiles!($registers, winograd_outer),
             product: register_tiles!($registers, multiply),
         };
     };
@@ -244,6 +258,13 @@ kernel_table! {
     transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
     stream = crate::stream::stream: (operands: crate::stream::Operands, factor: f32) -> f32;
+    winograd_weights = crate::winograd::weights::transform: (kernels: &crate::winograd::weights::Kernels);
+    winograd_input = crate::winograd::input::transform: (input: &crate::winograd::input::Input);
+    winograd_transpose = crate::winograd::transpose::transpose: (blocks: &crate::winograd::transpose::Blocks);
+    winograd_kernel_gradient = crate::winograd::gradient::transform:
+        (sums: &crate::winograd::gradient::KernelSums);
+    winograd_store = crate::winograd::output::store: (store: &crate::winograd::output::Store);
+    winograd_output = crate::winograd::output::transform: (sums: &crate::winograd::output::Sums);
     fma_peak = crate::peak::fma_peak: (rounds: usize, factor: f32, addend: f32) -> f32;
     tile_forward = crate::tile_fft::transform::forward:
         (group: &crate::tile_fft::transform::Group, source: *const f32, to: *mut f32);

@@ -24,6 +24,7 @@ mod testing;
 pub mod tile_fft;
 pub mod vector;
 pub mod view;
+pub mod winograd;
 pub mod words;
 
 pub use dispatch::Kernels;

@@ -8,12 +8,14 @@ mod direct;
 mod fft;
 mod problem;
 mod tuner;
+mod winograd;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use problem::Problem;
 pub use tuner::{Choice, Passes, Tuner, UnknownChoice, estimate};
+pub use winograd::{Accuracy, UnknownAccuracy};
 use znn_kernels::{Kernels, Transfer};
 
 use crate::fft::{FftError, Planner};
@@ -26,17 +28,20 @@ pub enum Method {
     Direct,
     /// Products of spectra, of tiles or of whole images.
     Fft,
+    /// Winograd tiles, for kernels of three taps.
+    Winograd,
 }
 
 impl Method {
     /// All algorithms.
-    pub const ALL: [Method; 2] = [Method::Direct, Method::Fft];
+    pub const ALL: [Method; 3] = [Method::Direct, Method::Fft, Method::Winograd];
 
     /// The name used in options and reports.
     pub fn name(self) -> &'static str {
         match self {
             Method::Direct => "direct",
             Method::Fft => "fft",
+            Method::Winograd => "winograd",
         }
     }
 }
@@ -54,6 +59,8 @@ pub struct Tools<'a> {
     pub kernels: Kernels,
     /// Plans of transforms.
     pub planner: &'a Planner,
+    /// How exact results must be.
+    pub accuracy: Accuracy,
 }
 
 /// A convolution layer of a plan.
@@ -105,11 +112,15 @@ pub trait Algorithm {
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient>;
 }
 
-/// Begins to lower `layer` by `method`.
+/// Begins to lower `layer` by `method`; Winograd tiles leave kernels that they do not admit to the direct method.
 pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
     Ok(match method {
         Method::Direct => Box::new(direct::Direct::new(layer, tools)),
         Method::Fft => fft::begin(layer, tools)?,
+        Method::Winograd if winograd::admits(&layer.problem) => {
+            Box::new(winograd::Winograd::new(layer, tools))
+        }
+        Method::Winograd => Box::new(direct::Direct::new(layer, tools)),
     })
 }
 

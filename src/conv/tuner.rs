@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Destination, Layer, Method, Problem, Tools, begin, fft};
+use super::{Destination, Layer, Method, Problem, Tools, begin, fft, winograd};
 use crate::plan::{Buffer, Plan, PlanBuilder};
 use crate::pool::Pool;
 use znn_kernels::Transfer;
@@ -24,7 +24,7 @@ pub enum Choice {
 
 /// The text is not the name of a choice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected auto, estimate, direct or fft, found `{0}`")]
+#[error("expected auto, estimate, direct, fft or winograd, found `{0}`")]
 pub struct UnknownChoice(String);
 
 impl FromStr for Choice {
@@ -90,6 +90,7 @@ impl Tuner {
 fn admissible(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>) -> bool {
     match method {
         Method::Direct => true,
+        Method::Winograd => winograd::admits(problem),
         // A kernel of one tap is a product of matrices already.
         Method::Fft => {
             problem.is_valid()
@@ -213,6 +214,7 @@ fn modelled(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>)
     };
     match method {
         Method::Direct => count * problem.flops() / DIRECT,
+        Method::Winograd => winograd::work(problem, passes, tools.accuracy) / DIRECT,
         Method::Fft => fft::work(problem, passes, tools),
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct MicroKernels {
     pub convolve: Family<unsafe fn(&Tile<'_>)>,
     /// Backward-weights.
     pub reduce: Family<unsafe fn(&Reduction)>,
+    /// The products of the Winograd convolution.
+    pub winograd_products: crate::winograd::product::Family,
+    /// Those of its backward-weights pass.
+    pub winograd_outers: crate::winograd::gradient::Family,
     /// The same for small images.
     pub product: Family<unsafe fn(&Product)>,
 }

@@ -1,7 +1,6 @@
 //! The AVX2 + FMA tier.
 
 use super::{SQRT_HALF_BITS, Vector};
-use crate::words::Words;
 use core::arch::asm;
 use core::arch::x86_64::*;
 
@@ -133,13 +132,17 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
-    fn twice(self) -> (Self, Self) {
-        let (low, high) = self.bits().twice();
-        unsafe { (Self(_mm256_castsi256_ps(low.0)), Self(_mm256_castsi256_ps(high.0))) }
-    }
-    #[inline(always)]
     fn bits(self) -> Self::Words {
         crate::words::U32x8(unsafe { _mm256_castps_si256(self.0) })
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        // within halves first, then these change places
+        unsafe {
+            let low = _mm256_unpacklo_ps(self.0, other.0);
+            let high = _mm256_unpackhi_ps(self.0, other.0);
+            (Self(_mm256_permute2f128_ps::<0x20>(low, high)), Self(_mm256_permute2f128_ps::<0x31>(low, high)))
+        }
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {

@@ -128,13 +128,17 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
-    fn twice(self) -> (Self, Self) {
-        let (low, high) = self.bits().twice();
-        unsafe { (Self(_mm512_castsi512_ps(low.0)), Self(_mm512_castsi512_ps(high.0))) }
-    }
-    #[inline(always)]
     fn bits(self) -> Self::Words {
         crate::words::U32x16(unsafe { _mm512_castps_si512(self.0) })
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
+            (pick(low), pick(high))
+        }
     }
     #[inline(always)]
     fn swap_pairs(self) -> Self {

@@ -135,10 +135,10 @@ pub trait Vector: Copy {
     fn odd_twice(self) -> Self;
     /// Of `self` followed by `other`: the even lanes, and the odd lanes.
     fn unzip(self, other: Self) -> (Self, Self);
-    /// Each lane twice: of the lower half of the lanes, and of the upper half.
-    fn twice(self) -> (Self, Self);
     /// The bits of the lanes.
     fn bits(self) -> Self::Words;
+    /// The lanes of `self` and `other` in turn: the inverse of [`Vector::unzip`].
+    fn zip(self, other: Self) -> (Self, Self);
     /// The lanes of each pair exchanged.
     fn swap_pairs(self) -> Self;
     /// `self - other` in the even lanes, `self + other` in the odd ones.

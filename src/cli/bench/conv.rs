@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use znn::conv::{self, Choice, Destination, Layer, Method, Passes, Problem};
+use znn::conv::{self, Accuracy, Choice, Destination, Layer, Method, Passes, Problem};
 use znn::engine::{Engine, EngineOptions};
 use znn::plan::{Label, Plan};
 use znn::stats::median;
@@ -29,6 +29,9 @@ pub struct ConvArgs {
     /// The algorithm; auto measures which is fastest for each layer.
     #[arg(long, value_name = "NAME", default_value = "direct")]
     algorithm: Choice,
+    /// How exact results must be: standard, or fast, which admits larger Winograd tiles.
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    accuracy: Accuracy,
     /// Measure with this number of threads only, in place of one and all.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -172,7 +175,7 @@ pub fn run(args: &ConvArgs) -> CommandResult {
 }
 
 fn options(args: &ConvArgs, threads: Option<usize>) -> EngineOptions {
-    EngineOptions { threads, isa: args.isa, ..EngineOptions::default() }
+    EngineOptions { threads, isa: args.isa, accuracy: args.accuracy, ..EngineOptions::default() }
 }
 
 fn read_cases(args: &ConvArgs) -> Result<Vec<Case>, Box<dyn std::error::Error>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use znn_kernels::{Isa, Kernels, Transfer};
 
 use super::reference::Case;
-use crate::conv::{Destination, Layer, Method, Problem, Tools, begin};
+use crate::conv::{Accuracy, Destination, Layer, Method, Problem, Tools, begin};
 use crate::fft::{Effort, Planner};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder};
@@ -57,7 +57,7 @@ impl Hosts {
     pub fn variants(&self) -> impl Iterator<Item = Variant<'_>> {
         Method::ALL.into_iter().flat_map(move |method| {
             self.kernels.iter().flat_map(move |&kernels| {
-                let tools = Tools { kernels, planner: &self.planner };
+                let tools = Tools { kernels, planner: &self.planner, accuracy: Accuracy::Standard };
                 self.pools.iter().flat_map(move |pool| {
                     [false, true].map(|deterministic| Variant { method, tools, pool, deterministic })
                 })

@@ -81,7 +81,8 @@ impl Section {
             // SAFETY: the caller's contract. Of blocks that do not exist nothing is read; two vectors end at most
             // `BEYOND` behind the section.
             unsafe {
-                let (low, high) = V::load_first(dy.add(block), blocks - block).twice();
+                let gradient = V::load_first(dy.add(block), blocks - block);
+                let (low, high) = gradient.zip(gradient);
                 let places = V::Words::load_bytes([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1].as_ptr());
                 let winner: V::Words = load_bytes_within(winners, blocks, block);
                 let (first, second) = winner.twice();
