@@ -403,7 +403,7 @@ mod tests {
         let mut flags: Vec<String> = command()
             .get_arguments()
             .filter_map(|argument| argument.get_long().map(str::to_owned))
-            .filter(|flag| !["job", "resume", "overwrite", "no-augment"].contains(&flag.as_str()))
+            .filter(|flag| !["job", "resume", "overwrite", "no-augment", "trace"].contains(&flag.as_str()))
             .collect();
         let path = || Some(PathBuf::from("a"));
         let paths = || vec![PathBuf::from("a")];
