@@ -1,7 +1,6 @@
 //! The AVX-512F tier: the foundation subset only.
 
 use super::{SQRT_HALF_BITS, Vector};
-use crate::words::Words;
 use core::arch::asm;
 use core::arch::x86_64::*;
 
