@@ -93,6 +93,7 @@ pub mod conv;
 pub mod data;
 pub mod engine;
 pub mod fft;
+pub mod hdf5;
 pub mod infer;
 pub mod machine;
 pub mod network;

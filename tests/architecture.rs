@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 16] = [
     "atomic_file",
+    "stats",
+    "hdf5",
     "machine",
     "volume",
     "fft",
     "pool",
+    "trace",
     "plan",
     "conv",
     "ops",

@@ -30,14 +30,21 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn help_and_version_succeed() {
-    for arguments in
-        ["--help", "-h", "train --help", "infer --help", "check --help", "info --help", "--version"]
-    {
+    for arguments in [
+        "--help",
+        "-h",
+        "train --help",
+        "infer --help",
+        "convert --help",
+        "check --help",
+        "info --help",
+        "--version",
+    ] {
         let output = znn(arguments);
         assert_eq!(code(&output), 0, "{arguments}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments}");
     }
-    for command in ["train", "infer", "check", "info"] {
+    for command in ["train", "infer", "convert", "check", "info"] {
         assert!(stdout(&znn("--help")).contains(&format!("\n  {command} ")), "{command}");
     }
     let help = stdout(&znn("train --help"));

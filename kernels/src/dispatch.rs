@@ -222,7 +222,8 @@ macro_rules! kernel_table {
 
 kernel_table! {
     combine = crate::conv::combine::combine: (work: &crate::conv::combine::Combine<'_>);
-    fill_panel = crate::conv::panel::fill: (panel: &crate::conv::panel::Panel, x: *const f32, to: *mut f32);
+    fill_panel = crate::conv::panel::fill:
+        (panel: &crate::conv::panel::Panel, x: *const f32, ahead: usize, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
     max_merge = crate::pointwise::maxout::max_merge:
@@ -246,14 +247,17 @@ kernel_table! {
         (t: crate::Transfer, y: *const f32, g: *mut f32, len: usize) -> f32;
     max_filter_forward = crate::pool::max_filter::forward:
         (shape: crate::pool::max_filter::Shape, x: *const f32, planes: Range<usize>, y: *mut f32,
-         winners: *mut u8);
+         winners: *mut u8, scratch: *mut f32);
     max_filter_backward = crate::pool::max_filter::backward:
         (shape: crate::pool::max_filter::Shape, dy: *const f32, winners: *const u8, planes: Range<usize>,
-         accumulate: bool, dx: *mut f32);
+         accumulate: bool, dx: *mut f32, scratch: *mut f32);
     max_pool_forward = crate::pool::max_pool::forward:
         (shape: crate::pool::max_pool::Shape, x: *const f32, y: *mut f32, winners: *mut u8);
+    max_pool_backward = crate::pool::max_pool::backward:
+        (shape: crate::pool::max_pool::Shape, dy: *const f32, winners: *const u8, accumulate: bool, dx: *mut f32);
     transpose = crate::conv::product::transpose: (run: &crate::conv::product::Transposition);
     spectral_multiply = crate::spectral::multiply: (problem: &crate::spectral::Multiply, out: *mut f32);
+    stream = crate::stream::stream: (operands: crate::stream::Operands, factor: f32) -> f32;
     winograd_weights = crate::winograd::weights::transform: (kernels: &crate::winograd::weights::Kernels);
     winograd_input = crate::winograd::input::transform: (input: &crate::winograd::input::Input);
     winograd_transpose = crate::winograd::transpose::transpose: (blocks: &crate::winograd::transpose::Blocks);

@@ -18,6 +18,7 @@ mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod spectral;
+mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tile_fft;

@@ -36,16 +36,22 @@ pub trait Words: Copy {
 
     /// `self + other`.
     fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    fn sub(self, other: Self) -> Self;
     /// The low half of `self * other`.
     fn mul(self, other: Self) -> Self;
     /// `self ^ other`.
     fn xor(self, other: Self) -> Self;
     /// `self >> N`, zeros moving in.
     fn shift_right<const N: u32>(self) -> Self;
+    /// Each lane twice: of the lower half of the lanes, and of the upper half.
+    fn twice(self) -> (Self, Self);
     /// The lanes in which `self == other`.
     fn equal(self, other: Self) -> Self::Mask;
     /// The lanes in which `self < other`, where both are below 2^31.
     fn less(self, other: Self) -> Self::Mask;
+    /// The lanes in which `self <= other`.
+    fn at_most(self, other: Self) -> Self::Mask;
     /// `self` in the chosen lanes, `other` in the rest.
     fn select(self, mask: Self::Mask, other: Self) -> Self;
 }
@@ -75,7 +81,7 @@ pub(crate) unsafe fn load_bytes_within<W: Words>(bytes: *const u8, len: usize, f
 
 /// The u32 lanes of the portable tier.
 #[derive(Clone, Copy, Debug)]
-pub struct U32x4([u32; 4]);
+pub struct U32x4(pub(crate) [u32; 4]);
 
 impl U32x4 {
     #[inline(always)]
@@ -113,6 +119,10 @@ impl Words for U32x4 {
         self.zip(other, u32::wrapping_add)
     }
     #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, u32::wrapping_sub)
+    }
+    #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, u32::wrapping_mul)
     }
@@ -125,12 +135,21 @@ impl Words for U32x4 {
         Self(self.0.map(|a| a >> N))
     }
     #[inline(always)]
+    fn twice(self) -> (Self, Self) {
+        let [a, b, c, d] = self.0;
+        (Self([a, a, b, b]), Self([c, c, d, d]))
+    }
+    #[inline(always)]
     fn equal(self, other: Self) -> Self::Mask {
         core::array::from_fn(|i| self.0[i] == other.0[i])
     }
     #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
         core::array::from_fn(|i| self.0[i] < other.0[i])
+    }
+    #[inline(always)]
+    fn at_most(self, other: Self) -> Self::Mask {
+        core::array::from_fn(|i| self.0[i] <= other.0[i])
     }
     #[inline(always)]
     fn select(self, mask: Self::Mask, other: Self) -> Self {
@@ -148,7 +167,7 @@ mod x86 {
 
     /// The u32 lanes of the AVX2 + FMA tier.
     #[derive(Clone, Copy, Debug)]
-    pub struct U32x8(__m256i);
+    pub struct U32x8(pub(crate) __m256i);
 
     // SAFETY of this impl's blocks without a reason of their own: a value of the type, or the caller's
     // contract, proves that AVX2 exists; pointers are covered by the caller's contract.
@@ -203,6 +222,10 @@ mod x86 {
             Self(unsafe { _mm256_add_epi32(self.0, other.0) })
         }
         #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_epi32(self.0, other.0) })
+        }
+        #[inline(always)]
         fn mul(self, other: Self) -> Self {
             Self(unsafe { _mm256_mullo_epi32(self.0, other.0) })
         }
@@ -215,12 +238,23 @@ mod x86 {
             Self(unsafe { _mm256_srl_epi32(self.0, _mm_cvtsi32_si128(N as i32)) })
         }
         #[inline(always)]
+        fn twice(self) -> (Self, Self) {
+            let low = unsafe { _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3) };
+            let high = unsafe { _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7) };
+            let pick = |lanes| Self(unsafe { _mm256_permutevar8x32_epi32(self.0, lanes) });
+            (pick(low), pick(high))
+        }
+        #[inline(always)]
         fn equal(self, other: Self) -> Self::Mask {
             unsafe { _mm256_cmpeq_epi32(self.0, other.0) }
         }
         #[inline(always)]
         fn less(self, other: Self) -> Self::Mask {
             unsafe { _mm256_cmpgt_epi32(other.0, self.0) }
+        }
+        #[inline(always)]
+        fn at_most(self, other: Self) -> Self::Mask {
+            unsafe { _mm256_cmpeq_epi32(_mm256_min_epu32(self.0, other.0), self.0) }
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {
@@ -230,7 +264,7 @@ mod x86 {
 
     /// The u32 lanes of the AVX-512F tier.
     #[derive(Clone, Copy, Debug)]
-    pub struct U32x16(__m512i);
+    pub struct U32x16(pub(crate) __m512i);
 
     // SAFETY of this impl's blocks: as for `U32x8`, with AVX-512F and nothing beyond it.
     #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
@@ -254,7 +288,9 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_bytes(self, to: *mut u8, n: usize) {
             if n >= 16 {
-                unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(self.0)) }
+                // The masked form, because the plain one lets the compiler choose between bytes, for which this
+                // tier has no instruction.
+                unsafe { _mm_storeu_si128(to.cast(), _mm512_maskz_cvtepi32_epi8(u16::MAX, self.0)) }
             } else {
                 unsafe { _mm512_mask_cvtepi32_storeu_epi8(to.cast(), ((1u32 << n) - 1) as __mmask16, self.0) }
             }
@@ -262,6 +298,10 @@ mod x86 {
         #[inline(always)]
         fn add(self, other: Self) -> Self {
             Self(unsafe { _mm512_add_epi32(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_epi32(self.0, other.0) })
         }
         #[inline(always)]
         fn mul(self, other: Self) -> Self {
@@ -276,12 +316,23 @@ mod x86 {
             Self(unsafe { _mm512_srli_epi32::<N>(self.0) })
         }
         #[inline(always)]
+        fn twice(self) -> (Self, Self) {
+            let low = unsafe { _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7) };
+            let high = unsafe { _mm512_add_epi32(low, _mm512_set1_epi32(8)) };
+            let pick = |lanes| Self(unsafe { _mm512_permutexvar_epi32(lanes, self.0) });
+            (pick(low), pick(high))
+        }
+        #[inline(always)]
         fn equal(self, other: Self) -> Self::Mask {
             unsafe { _mm512_cmpeq_epi32_mask(self.0, other.0) }
         }
         #[inline(always)]
         fn less(self, other: Self) -> Self::Mask {
             unsafe { _mm512_cmplt_epi32_mask(self.0, other.0) }
+        }
+        #[inline(always)]
+        fn at_most(self, other: Self) -> Self::Mask {
+            unsafe { _mm512_cmple_epu32_mask(self.0, other.0) }
         }
         #[inline(always)]
         fn select(self, mask: Self::Mask, other: Self) -> Self {

@@ -97,9 +97,11 @@ fn maxima_over_windows_stay_within_their_maps() {
                 let input: [usize; 3] = std::array::from_fn(|axis| w.reach()[axis] + [2, 2, cols][axis]);
                 let (x, out) = (floats(input.iter().product(), side), w.output(input).iter().product());
                 let (mut y, mut winners) = (floats(out, side), Bytes::new(out, side));
-                kernels.max_filter_forward(w, input, &x, 0..2, &mut y, Some(winners.get()));
+                let mut scratch = floats(kernels.max_filter_scratch(w, input), side);
+                kernels.max_filter_forward(w, input, &x, 0..2, &mut y, Some(winners.get()), &mut scratch);
                 let mut dx = floats(x.len(), side);
-                kernels.max_filter_backward(w, input, &y, winners.get(), 0..input[0], true, &mut dx);
+                let planes = 0..input[0];
+                kernels.max_filter_backward(w, input, &y, winners.get(), planes, true, &mut dx, &mut scratch);
 
                 let input = [2 * size[0], 2 * size[1], cols * size[2]];
                 let (x, out) = (floats(input.iter().product(), side), 4 * cols);

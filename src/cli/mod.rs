@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod convert;
 mod infer;
 mod info;
 mod interrupt;
@@ -55,6 +56,7 @@ impl Loudness {
 enum Command {
     Train(Box<train::TrainArgs>),
     Infer(infer::InferArgs),
+    Convert(convert::ConvertArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
     /// Measure this machine, and the engine on it.
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Train(args) => train::run(args, verbosity),
         Command::Infer(args) => infer::run(args, verbosity),
+        Command::Convert(args) => convert::run(args),
         Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(command) => bench::run(command),

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use toml::{Table, Value};
 use znn::trace;
-use znn::train::job::{Change, Job, JobError};
+use znn::train::job::{Change, Job, JobError, cfg};
 use znn::train::report::metrics::{Phase, Record};
 use znn::train::report::{FileNames as ReportFiles, Reporter, ReporterOptions, Verbosity};
 use znn::train::{End, FileNames, Start, Trainer};
@@ -26,13 +26,18 @@ use super::{CommandResult, Outcome};
 #[command(after_help = "Examples:
   znn train --demo
   znn train --net a.znn --images raw.tif --labels cells.tif --output-size 1,64,64 --out run
-  znn train --job job.toml --eta 0.005
+  znn train job.toml --eta 0.005
+  znn train original.cfg
   znn train --resume --out run --iterations 20000")]
 #[serde(rename_all = "kebab-case")]
 pub struct TrainArgs {
-    /// Read the options from a TOML file, whose keys are the names of the flags; flags override it, and its paths
-    /// are relative to its folder.
-    #[arg(long, value_name = "FILE.toml", help_heading = "What to train")]
+    /// The same as --job.
+    #[arg(value_name = "JOB", conflicts_with = "job")]
+    #[serde(skip)]
+    file: Option<PathBuf>,
+    /// Read the options from a TOML file, whose keys are the names of the flags and whose paths are relative to its
+    /// folder, or from a job file of the original ZNN (.cfg), which also goes on with its run; flags override it.
+    #[arg(long, value_name = "FILE", help_heading = "What to train")]
     #[serde(skip)]
     job: Option<PathBuf>,
     /// Go on with the run in the folder --out, from its last checkpoint and with its options; flags override them.
@@ -50,26 +55,33 @@ pub struct TrainArgs {
     /// The network description.
     #[arg(long, value_name = "FILE.znn", help_heading = "What to train")]
     net: Option<PathBuf>,
+    /// Start from the weights of this model (.safetensors or .h5), in groups of the same name and shape.
+    #[arg(long, value_name = "FILE", help_heading = "What to train")]
+    weights: Option<PathBuf>,
     /// The folder of the run.
     #[arg(long, value_name = "DIR", help_heading = "What to train")]
     out: Option<PathBuf>,
 
-    /// The training images, a multi-page TIFF of 8 or 16 bits or floats.
-    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
-    images: Option<PathBuf>,
+    /// The training images, one file for each volume: multi-page TIFF of 8 or 16 bits or floats, or HDF5 (/main).
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    images: Option<Vec<PathBuf>>,
     /// The labels of the training images, of the same size: 0 is boundary, anything else the inside of a cell (for
     /// --target affinity, the number of the cell).
-    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
-    labels: Option<PathBuf>,
-    /// Which voxels of the training images count: those that are not 0.
-    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
-    masks: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    labels: Option<Vec<PathBuf>>,
+    /// Which voxels of the labels count: those that are not 0. An empty name is all.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    masks: Option<Vec<PathBuf>>,
     /// The validation images.
-    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
-    val_images: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    val_images: Option<Vec<PathBuf>>,
     /// The labels of the validation images.
-    #[arg(long, value_name = "FILE.tif", help_heading = "Data")]
-    val_labels: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
+    val_labels: Option<Vec<PathBuf>>,
+    /// Let images have other sizes than their labels: their centres coincide.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Data")]
+    centred: Option<bool>,
     /// The output patch of one iteration, in voxels.
     #[arg(long, value_name = "Z,Y,X", help_heading = "Data")]
     output_size: Option<Extent>,
@@ -112,6 +124,10 @@ pub struct TrainArgs {
     /// The decay of the weights towards 0 in each iteration, in units of eta.
     #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
     weight_decay: Option<f64>,
+    /// Let eta, momentum and weight_decay that the network's file gives to a group replace those of the job.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "Learning")]
+    group_rates: Option<bool>,
     /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, linear
     /// and cosine reach 0 at --iterations.
     #[arg(long, value_name = "KIND", value_parser = ["constant", "step", "linear", "cosine"],
@@ -166,6 +182,12 @@ pub struct TrainArgs {
     /// The iterations between two checkpoints.
     #[arg(long, value_name = "N", help_heading = "Reports")]
     checkpoint_every: Option<u64>,
+    /// Also write each checkpoint as PREFIX_ITERATION.h5 and PREFIX_current.h5, in the original ZNN's format.
+    #[arg(long, value_name = "PREFIX", help_heading = "Reports")]
+    hdf5: Option<PathBuf>,
+    /// Where the network is in these files: in the root, or with the statistics in a single one.
+    #[arg(long, value_name = "NAME", value_parser = ["root", "single"], help_heading = "Reports")]
+    hdf5_layout: Option<String>,
 }
 
 /// The help texts of `command` with the defaults of [`Job`], which are written nowhere else.
@@ -215,6 +237,10 @@ struct Prepared {
     job: Job,
     /// What differs from the run that is resumed; empty for a new run.
     changes: Vec<Change>,
+    start: Start,
+    /// The checkpoint of the original system that the run goes on from, when it is not yet in the folder.
+    import: Option<PathBuf>,
+    warnings: Vec<String>,
 }
 
 /// The folder cannot hold the run.
@@ -232,27 +258,40 @@ enum FolderError {
 /// Reads all sources of options and checks them; changes nothing on the disk.
 fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
     let mut layers = Vec::new();
-    if let Some(path) = &args.job {
-        layers.push(Job::read_layer(path)?);
+    let (mut warnings, mut current) = (Vec::new(), None);
+    let mut goes_on = args.resume;
+    if let Some(path) = args.file.as_ref().or(args.job.as_ref()) {
+        let job = cfg::read_layer(path)?;
+        layers.push(job.layer);
+        warnings.extend(job.warnings.iter().map(ToString::to_string));
+        current = job.current.filter(|current| current.exists());
+        // As the original does, without being asked.
+        goes_on |= cfg::is_cfg(path) && !args.overwrite;
     }
     layers.push(args.layer()?);
     let folder = layers.iter().rev().find_map(|layer| layer.get("out")?.as_str());
     let folder = folder.map_or(Job::default().out, PathBuf::from);
     let stored = folder.join(FileNames::JOB);
-    if !args.resume {
-        if stored.exists() && !args.overwrite {
-            return Err(FolderError::Occupied(folder).into());
+    let new = |start, import, warnings| -> Result<Prepared, Box<dyn Error>> {
+        let job = Job::from_layers(&layers)?;
+        Ok(Prepared { job, changes: Vec::new(), start, import, warnings })
+    };
+    match (goes_on, stored.exists(), current) {
+        (true, true, _) => {}
+        (true, false, Some(current)) => return new(Start::Resume, Some(current), warnings),
+        (true, false, None) if args.resume => return Err(FolderError::Empty(folder).into()),
+        (true, false, None) => return new(Start::New, None, warnings),
+        (false, true, _) if !args.overwrite => return Err(FolderError::Occupied(folder).into()),
+        (false, ..) => {
+            let start = if args.overwrite { Start::Overwrite } else { Start::New };
+            return new(start, None, warnings);
         }
-        return Ok(Prepared { job: Job::from_layers(&layers)?, changes: Vec::new() });
-    }
-    if !stored.exists() {
-        return Err(FolderError::Empty(folder).into());
     }
     let stored = Job::read_layer(&stored)?;
     let before = Job::from_layers(std::slice::from_ref(&stored))?;
     layers.insert(0, stored);
     let job = Job { out: folder, ..Job::from_layers(&layers)? };
-    Ok(Prepared { changes: before.changes(&job), job })
+    Ok(Prepared { changes: before.changes(&job), job, start: Start::Resume, import: None, warnings })
 }
 
 /// Removes what an earlier run left in `folder`.
@@ -273,13 +312,11 @@ fn remove_run(folder: &Path) -> Result<(), FolderError> {
 
 /// Runs `znn train`.
 pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
-    let Prepared { job, changes } = prepare(args)?;
+    let Prepared { job, changes, start, import, mut warnings } = prepare(args)?;
     let interrupt = Interrupt::install()?;
-    let start = match (args.resume, args.overwrite) {
-        (true, _) => Start::Resume,
-        (_, true) => Start::Overwrite,
-        _ => Start::New,
-    };
+    if let Some(checkpoint) = &import {
+        warnings.extend(znn::train::import(&job, checkpoint)?);
+    }
     let mut trainer = Trainer::new(job.clone(), start, args.trace.is_some().then_some(trace::EVENTS))?;
     // Not before the new run is known to be able to start.
     if start == Start::Overwrite {
@@ -291,14 +328,14 @@ pub fn run(args: &TrainArgs, verbosity: Verbosity) -> CommandResult {
         time_limit: job.time_limit.map(Duration::from_secs_f64),
         verbosity,
     };
-    let mut reporter = match args.resume {
+    let mut reporter = match start == Start::Resume {
         true => Reporter::resume(&job.out, options, trainer.iteration())?,
         false => Reporter::create(&job.out, options)?,
     };
-    for warning in trainer.warnings() {
+    for warning in warnings.iter().chain(trainer.warnings()) {
         reporter.say(&format!("warning: {warning}"));
     }
-    if args.resume {
+    if start == Start::Resume {
         reporter.say(&format!("going on after iteration {}", trainer.iteration()));
     }
     for change in &changes {
@@ -366,16 +403,19 @@ mod tests {
         let mut flags: Vec<String> = command()
             .get_arguments()
             .filter_map(|argument| argument.get_long().map(str::to_owned))
-            .filter(|flag| !["job", "resume", "overwrite", "no-augment"].contains(&flag.as_str()))
+            .filter(|flag| !["job", "resume", "overwrite", "no-augment", "trace"].contains(&flag.as_str()))
             .collect();
         let path = || Some(PathBuf::from("a"));
+        let paths = || vec![PathBuf::from("a")];
         let everything = Job {
             net: path(),
-            images: path(),
-            labels: path(),
-            masks: path(),
-            val_images: path(),
-            val_labels: path(),
+            weights: path(),
+            images: paths(),
+            labels: paths(),
+            masks: paths(),
+            val_images: paths(),
+            val_labels: paths(),
+            hdf5: path(),
             time_limit: Some(1.0),
             ..Job::default()
         };
@@ -426,7 +466,7 @@ mod tests {
         std::fs::write(&file, "demo = true\neta = 0.5\nseed = 7\naugment = true\nout = 'run'\n").unwrap();
         let args =
             arguments(&format!("--job {} --eta 0.25 --no-augment --output-size 1,8,8", file.display()));
-        let Prepared { job, changes } = prepare(&args).unwrap();
+        let Prepared { job, changes, .. } = prepare(&args).unwrap();
         assert_eq!((job.eta, job.seed, job.augment, job.demo), (0.25, 7, false, true));
         assert_eq!(job.output_size, Extent::new(1, 8, 8));
         assert_eq!(job.out, folder.path().join("run"));
@@ -451,7 +491,7 @@ mod tests {
         let same = prepare(&arguments(&format!("--resume --out {}", out.display()))).unwrap();
         assert_eq!((&same.job, same.changes.len()), (&first, 0));
         let args = arguments(&format!("--resume --iterations 9 --threads 3 --out {}", out.display()));
-        let Prepared { job, changes } = prepare(&args).unwrap();
+        let Prepared { job, changes, .. } = prepare(&args).unwrap();
         assert_eq!((job.seed, job.iterations, job.threads), (5, 9, 3));
         let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
         assert_eq!(changes, [format!("iterations: {} -> 9", first.iterations), "threads: 0 -> 3".to_owned()]);

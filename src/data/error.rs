@@ -38,6 +38,17 @@ pub enum DataError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// An HDF5 file cannot be read or written, or holds no volume.
+    #[error(transparent)]
+    Hdf5(#[from] crate::hdf5::Hdf5Error),
+    /// A raw volume and its size do not fit together.
+    #[error("{}: {reason}", path.display())]
+    Raw {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A voxel is not a number, or infinite.
     #[error("{name}: the {role} has the value {value} at z,y,x = {position}; expected finite numbers")]
     NotFinite {

@@ -1,12 +1,14 @@
 //! Volumes on disk and in memory, and the samples that training draws from them.
 //!
-//! [`tiff`] reads and writes stacks, [`synthetic()`] makes a volume that needs no file, [`Preprocess`] normalises
+//! [`volume_file`] reads volumes of any format, [`tiff`] reads and writes stacks, [`synthetic()`] makes a volume that needs no file, [`Preprocess`] normalises
 //! images. A [`TrainingVolume`] holds images with their label and mask; a [`Sampler`] turns a set of them into
 //! [`Sample`]s (input patches, target, weights), each a pure function of the seed and the iteration; a
-//! [`Prefetcher`] prepares the next ones in the background.
+//! [`Prefetcher`] prepares the next ones in the background. [`data_set`] reads the data sets of the original system.
 
 mod candidates;
+pub mod data_set;
 mod error;
+pub mod ini;
 mod mirror;
 mod patch;
 mod prefetch;
@@ -17,6 +19,7 @@ mod synthetic;
 mod target;
 pub mod tiff;
 mod training_volume;
+pub mod volume_file;
 
 pub use error::DataError;
 pub use mirror::{mirror_pad, reflect};

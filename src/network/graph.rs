@@ -313,6 +313,14 @@ impl Network {
         })
     }
 
+    /// The same network without training constants of its own: all groups take those of the trainer.
+    pub fn without_rates(&self) -> Self {
+        let mut network = self.clone();
+        network.edges.iter_mut().for_each(|edge| edge.update = UpdateOverrides::default());
+        network.nodes.iter_mut().for_each(|node| node.update = UpdateOverrides::default());
+        network
+    }
+
     /// The same network for dense inference: every max pooling becomes a max filter of the same window whose stride
     /// is that window, so that all that follows is dilated instead of being computed on a smaller image. Each voxel
     /// of the dense output is what the pooled network computes for the patch around that voxel.

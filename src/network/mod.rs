@@ -6,8 +6,10 @@
 //! that cannot be computed, so that what follows has no cases to check.
 
 mod graph;
+pub mod hdf5_file;
 mod init;
 mod lower;
+pub mod model_file;
 mod parameters;
 mod seed;
 mod shape;

@@ -48,6 +48,15 @@ impl Parameters {
     /// becomes zero. `self` belongs to `network`. Returns the groups with parameters that were not copied, conv
     /// groups first.
     pub fn seed_from(&mut self, network: &Network, model: &Model) -> Vec<NotSeeded> {
+        self.copy_from(network, model, false)
+    }
+
+    /// As [`seed_from`](Self::seed_from), but with the momentum.
+    pub fn resume_from(&mut self, network: &Network, model: &Model) -> Vec<NotSeeded> {
+        self.copy_from(network, model, true)
+    }
+
+    fn copy_from(&mut self, network: &Network, model: &Model, with_momentum: bool) -> Vec<NotSeeded> {
         let mut left = Vec::new();
         for id in network.edge_ids() {
             let (edge, Some(shape)) = (&network[id], network.weight_shape(id)) else { continue };
@@ -55,7 +64,7 @@ impl Parameters {
                 Some((model.network.weight_shape(there)?.to_array().to_vec(), model.parameters.edge(there)?))
             });
             let shape = shape.to_array().to_vec();
-            if let Some(reason) = copy(self.edge_mut(id), shape, there, edge.seeding) {
+            if let Some(reason) = copy(self.edge_mut(id), shape, there, edge.seeding, with_momentum) {
                 let group = GroupName { kind: GroupKind::Edges, name: edge.name.clone() };
                 left.push(NotSeeded { group, reason });
             }
@@ -65,7 +74,7 @@ impl Parameters {
             let there = model.network.find_node(&node.name).and_then(|there| {
                 Some((vec![model.network.bias_len(there)?], model.parameters.node(there)?))
             });
-            if let Some(reason) = copy(self.node_mut(id), vec![len], there, node.seeding) {
+            if let Some(reason) = copy(self.node_mut(id), vec![len], there, node.seeding, with_momentum) {
                 let group = GroupName { kind: GroupKind::Nodes, name: node.name.clone() };
                 left.push(NotSeeded { group, reason });
             }
@@ -80,6 +89,7 @@ fn copy(
     expected: Vec<usize>,
     there: Option<(Vec<usize>, &Parameter)>,
     seeding: bool,
+    with_momentum: bool,
 ) -> Option<NotSeededReason> {
     if !seeding {
         return Some(NotSeededReason::Declined);
@@ -90,7 +100,10 @@ fn copy(
     }
     let here = here.expect("the parameters of this network");
     here.values_mut().copy_from_slice(there.values());
-    here.momentum_mut().fill(0.0);
+    match with_momentum {
+        true => here.momentum_mut().copy_from_slice(there.momentum()),
+        false => here.momentum_mut().fill(0.0),
+    }
     None
 }
 
@@ -125,6 +138,9 @@ mod tests {
         let mut expected = model.parameters.clone();
         expected.edge_mut(EdgeId(0)).unwrap().momentum_mut().fill(0.0);
         assert_eq!(found, expected);
+
+        assert_eq!(found.resume_from(&same, &model), []);
+        assert_eq!(found, model.parameters);
 
         let other = network(&text(3, "seeding 0").replace("mid", "middle"));
         let before = Parameters::init(&other, 2);

@@ -1,5 +1,7 @@
 //! Max filter (dilated sliding window) and max pooling (blocks).
 
+use std::ops::Range;
+
 use znn_kernels::Window;
 
 use super::{Maps, Site, pass_cost};
@@ -57,6 +59,27 @@ pub fn winners(plan: &mut PlanBuilder, y: Maps) -> Buffer {
     plan.transient(y.count, y.extent.len().div_ceil(size_of::<f32>()))
 }
 
+/// Output planes `0..planes` of one of `maps` maps cut into tasks. Each begins at a whole float of the winners' bytes, and
+/// has at least `least` planes.
+fn parts(plan: &PlanBuilder, maps: usize, y: Extent, least: usize) -> Vec<Range<usize>> {
+    /// About 5 microseconds of work.
+    const LEAST_VOXELS: usize = 16 * 1024;
+    let unit = (1..=4).find(|unit| (unit * y.y * y.x).is_multiple_of(size_of::<f32>())).unwrap_or(1);
+    let least = least.max(LEAST_VOXELS.div_ceil(y.y * y.x)).next_multiple_of(unit);
+    let parts = plan.splits().div_ceil(maps).min(y.z / least).max(1);
+    (0..parts).map(|i| PlanBuilder::part(y.z, unit, parts, i)).filter(|part| !part.is_empty()).collect()
+}
+
+/// The columns of these planes.
+fn voxels(planes: &Range<usize>, extent: Extent) -> Range<usize> {
+    planes.start * extent.y * extent.x..planes.end * extent.y * extent.x
+}
+
+/// The columns of the winners' bytes of these columns.
+fn bytes(voxels: Range<usize>) -> Range<usize> {
+    voxels.start / size_of::<f32>()..voxels.end.div_ceil(size_of::<f32>())
+}
+
 /// `y` = the maxima of `x`; `winners` remembers for [`backward`] where they were.
 pub fn forward(
     plan: &mut PlanBuilder,
@@ -66,35 +89,50 @@ pub fn forward(
     y: Maps,
     winners: Option<Buffer>,
 ) {
-    for map in 0..x.count {
-        let (read, write) = (plan.rows(x.buffer, map..map + 1), plan.rows(y.buffer, map..map + 1));
-        let winners = winners.map(|winners| plan.rows(winners, map..map + 1));
-        let kernels = site.kernels;
-        let (input, output) = (x.extent.to_array(), y.extent);
-        let mut task =
-            plan.task(site.label("max_forward"), 3.0 * pass_cost(x.extent.len())).read(read).write(write);
-        let remember = winners.is_some();
-        if let Some(winners) = winners {
+    let kernels = site.kernels;
+    let least = match maximum {
+        // Planes around a task's own are computed again.
+        Maximum::Filter { size, dilation } => 2 * (size.z - 1) * dilation.z,
+        Maximum::Pool { .. } => 1,
+    };
+    for (map, planes) in product(x.count, parts(plan, x.count, y.extent, least)) {
+        let row = map..map + 1;
+        let part = voxels(&planes, y.extent);
+        let (read, scratch) = match maximum {
+            Maximum::Filter { size, dilation } => {
+                (0..x.extent.z, kernels.max_filter_scratch(window(size, dilation), x.extent.to_array()))
+            }
+            Maximum::Pool { size } => (planes.start * size.z..planes.end * size.z, 0),
+        };
+        let input = Extent { z: read.len(), ..x.extent }.to_array();
+        let read = plan.region(x.buffer, row.clone(), voxels(&read, x.extent));
+        let write = plan.region(y.buffer, row.clone(), part.clone());
+        let remember = winners.map(|winners| plan.region(winners, row, bytes(part.clone())));
+        let cost = 1.5 * pass_cost(input.iter().product());
+        let mut task = plan.task(site.label("max_forward"), cost).read(read).write(write).scratch(scratch);
+        let remembers = remember.is_some();
+        if let Some(winners) = remember {
             task = task.write(winners);
         }
-        let apply = move |x: &[f32], y: &mut [f32], winners: Option<&mut [u8]>| match maximum {
-            Maximum::Filter { size, dilation } => {
-                let window = Window { size: size.to_array(), step: dilation.to_array() };
-                kernels.max_filter_forward(window, input, x, 0..output.z, y, winners);
-            }
-            Maximum::Pool { size } => {
-                kernels.max_pool_forward(size.to_array(), input, x, y, winners);
+        let apply = move |x: &[f32], y: &mut [f32], winners: Option<&mut [u8]>, scratch: &mut [f32]| {
+            let winners = winners.map(|winners| &mut winners[..y.len()]);
+            match maximum {
+                Maximum::Filter { size, dilation } => {
+                    let (window, planes) = (window(size, dilation), planes.clone());
+                    kernels.max_filter_forward(window, input, x, planes, y, winners, scratch);
+                }
+                Maximum::Pool { size } => kernels.max_pool_forward(size.to_array(), input, x, y, winners),
             }
         };
         task.run(move |views| {
             let [x] = views.reads.take();
-            if remember {
+            if remembers {
                 let [mut y, mut winners] = views.writes.take();
-                let winners: &mut [u8] = bytemuck::cast_slice_mut(winners.row_mut(0));
-                apply(x.row(0), y.row_mut(0), Some(&mut winners[..output.len()]));
+                let winners = bytemuck::cast_slice_mut(winners.row_mut(0));
+                apply(x.row(0), y.row_mut(0), Some(winners), views.scratch);
             } else {
                 let [mut y] = views.writes.take();
-                apply(x.row(0), y.row_mut(0), None);
+                apply(x.row(0), y.row_mut(0), None, views.scratch);
             }
         });
     }
@@ -110,42 +148,91 @@ pub fn backward(
     dx: Maps,
     accumulate: bool,
 ) {
-    for map in 0..dx.count {
-        let (dy_row, winners_row) = (plan.rows(dy.buffer, map..map + 1), plan.rows(winners, map..map + 1));
-        let write = plan.rows(dx.buffer, map..map + 1);
-        let kernels = site.kernels;
-        let (input, output) = (dx.extent, dy.extent);
-        plan.task(site.label("max_backward"), 3.0 * pass_cost(input.len()))
-            .read(dy_row)
-            .read(winners_row)
+    match maximum {
+        Maximum::Filter { size, dilation } => {
+            let window = window(size, dilation);
+            filter_backward(plan, site, window, dy, winners, dx, accumulate);
+        }
+        Maximum::Pool { size } => pool_backward(plan, site, size, dy, winners, dx, accumulate),
+    }
+}
+
+fn filter_backward(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    window: Window,
+    dy: Maps,
+    winners: Buffer,
+    dx: Maps,
+    accumulate: bool,
+) {
+    let kernels = site.kernels;
+    let (input, output) = (dx.extent.to_array(), dy.extent.len());
+    for (map, planes) in product(dx.count, parts(plan, dx.count, dx.extent, 1)) {
+        let (dy, winners) = (plan.rows(dy.buffer, map..map + 1), plan.rows(winners, map..map + 1));
+        let part = voxels(&planes, dx.extent);
+        let cost = 2.0 * pass_cost(part.len());
+        let write = plan.region(dx.buffer, map..map + 1, part);
+        plan.task(site.label("max_backward"), cost)
+            .read(dy)
+            .read(winners)
+            .write(write)
+            .scratch(kernels.max_filter_scratch(window, input))
+            .run(move |views| {
+                let ([dy, winners], [mut dx]) = (views.reads.take(), views.writes.take());
+                let winners = &bytemuck::cast_slice(winners.row(0))[..output];
+                let (dy, dx, planes) = (dy.row(0), dx.row_mut(0), planes.clone());
+                kernels.max_filter_backward(
+                    window,
+                    input,
+                    dy,
+                    winners,
+                    planes,
+                    accumulate,
+                    dx,
+                    views.scratch,
+                );
+            });
+    }
+}
+
+fn pool_backward(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    size: Extent,
+    dy: Maps,
+    winners: Buffer,
+    dx: Maps,
+    accumulate: bool,
+) {
+    let kernels = site.kernels;
+    for (map, planes) in product(dx.count, parts(plan, dx.count, dy.extent, 1)) {
+        let row = map..map + 1;
+        let part = voxels(&planes, dy.extent);
+        let input = Extent { z: planes.len() * size.z, ..dx.extent };
+        let blocks = planes.start * size.z..planes.end * size.z;
+        let write = plan.region(dx.buffer, row.clone(), voxels(&blocks, dx.extent));
+        let winners = plan.region(winners, row.clone(), bytes(part.clone()));
+        let read = plan.region(dy.buffer, row, part);
+        plan.task(site.label("max_backward"), 1.5 * pass_cost(input.len()))
+            .read(read)
+            .read(winners)
             .write(write)
             .run(move |views| {
                 let ([dy, winners], [mut dx]) = (views.reads.take(), views.writes.take());
-                let winners: &[u8] = &bytemuck::cast_slice(winners.row(0))[..output.len()];
-                match maximum {
-                    Maximum::Filter { size, dilation } => {
-                        let window = Window { size: size.to_array(), step: dilation.to_array() };
-                        kernels.max_filter_backward(
-                            window,
-                            input.to_array(),
-                            dy.row(0),
-                            winners,
-                            0..input.z,
-                            accumulate,
-                            dx.row_mut(0),
-                        );
-                    }
-                    Maximum::Pool { size } => {
-                        kernels.max_pool_backward(
-                            size.to_array(),
-                            input.to_array(),
-                            dy.row(0),
-                            winners,
-                            accumulate,
-                            dx.row_mut(0),
-                        );
-                    }
-                }
+                let dy = dy.row(0);
+                let winners = &bytemuck::cast_slice(winners.row(0))[..dy.len()];
+                let (size, input) = (size.to_array(), input.to_array());
+                kernels.max_pool_backward(size, input, dy, winners, accumulate, dx.row_mut(0));
             });
     }
+}
+
+fn window(size: Extent, dilation: Extent) -> Window {
+    Window { size: size.to_array(), step: dilation.to_array() }
+}
+
+/// Every map with every part.
+fn product(maps: usize, parts: Vec<Range<usize>>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    (0..maps).flat_map(move |map| parts.clone().into_iter().map(move |part| (map, part)))
 }

@@ -267,7 +267,7 @@ mod tests {
         let buffer = plan.transient(2, 8);
         for row in 0..2 {
             let region = plan.rows(buffer, row..row + 1);
-            plan.task(Label::new(&"conv1".into(), "forward"), 900.0).write(region).run(|_| ());
+            plan.task(Label::new(&"conv1".into(), "forward"), 9000.0).write(region).run(|_| ());
         }
         let whole = plan.whole(buffer);
         plan.task(Label::new(&"loss".into(), "loss"), 700.0).read(whole).run(|_| ());

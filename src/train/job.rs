@@ -4,6 +4,7 @@
 //! keys of the one below ([`Job::from_layers`]). The complete job is stored beside the checkpoints, so that a run
 //! is resumed from its folder alone.
 
+pub mod cfg;
 mod options;
 
 use std::fmt;
@@ -15,7 +16,10 @@ use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
 use crate::atomic_file;
+use crate::data::ini::IniError;
 use crate::data::{Preprocess, Rebalance};
+use crate::network::hdf5_file::Layout;
+use crate::network::spec::SpecError;
 use crate::volume::Extent;
 pub use options::{Algorithm, IsaChoice, LossKind, Target};
 
@@ -27,16 +31,26 @@ pub struct Job {
     pub demo: bool,
     /// The network description (`.znn`); none is the built-in network of the demo.
     pub net: Option<PathBuf>,
-    /// The training images, a multi-page TIFF.
-    pub images: Option<PathBuf>,
-    /// The labels of the training images, a TIFF of the same extent.
-    pub labels: Option<PathBuf>,
-    /// Which voxels of the training images count (non-zero), a TIFF of the same extent; none is all.
-    pub masks: Option<PathBuf>,
+    /// Start from the weights of this model (`.safetensors` or HDF5), in groups of the same name and shape.
+    pub weights: Option<PathBuf>,
+    /// The training images, one file for each volume.
+    #[serde(with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<PathBuf>,
+    /// The labels of the training images, of the same extents.
+    #[serde(with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<PathBuf>,
+    /// Which voxels of the labels count (non-zero), one file for each volume; none, and an empty name among several,
+    /// is all.
+    #[serde(with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub masks: Vec<PathBuf>,
     /// The validation images; none trains without validation.
-    pub val_images: Option<PathBuf>,
+    #[serde(with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub val_images: Vec<PathBuf>,
     /// The labels of the validation images.
-    pub val_labels: Option<PathBuf>,
+    #[serde(with = "one_or_more", skip_serializing_if = "Vec::is_empty")]
+    pub val_labels: Vec<PathBuf>,
+    /// Images may have other extents than their labels: their centres coincide.
+    pub centred: bool,
     /// The folder that receives checkpoints, metrics, curve and preview.
     pub out: PathBuf,
 
@@ -63,6 +77,9 @@ pub struct Job {
     pub momentum: f64,
     /// The decay of the weights towards 0 per iteration, in units of eta.
     pub weight_decay: f64,
+    /// Whether `eta`, `momentum` and `weight_decay` that the network's file gives to a group replace those of the job
+    /// there.
+    pub group_rates: bool,
     /// How eta falls over the iterations.
     pub schedule: ScheduleKind,
     /// The factor of eta at each step of the schedule `step`, in (0, 1].
@@ -93,6 +110,10 @@ pub struct Job {
     pub validate_patches: u64,
     /// The iterations between two checkpoints.
     pub checkpoint_every: u64,
+    /// Also write each checkpoint as `HDF5_ITERATION.h5` and `HDF5_current.h5`, in the format of the original system.
+    pub hdf5: Option<PathBuf>,
+    /// Where the groups of the network are in those files.
+    pub hdf5_layout: Layout,
 }
 
 impl Default for Job {
@@ -101,11 +122,13 @@ impl Default for Job {
         Self {
             demo: false,
             net: None,
-            images: None,
-            labels: None,
-            masks: None,
-            val_images: None,
-            val_labels: None,
+            weights: None,
+            images: Vec::new(),
+            labels: Vec::new(),
+            masks: Vec::new(),
+            val_images: Vec::new(),
+            val_labels: Vec::new(),
+            centred: false,
             out: PathBuf::from("out"),
             output_size: Extent::new(1, 100, 100),
             preprocess: Preprocess::default(),
@@ -117,6 +140,7 @@ impl Default for Job {
             eta: 0.01,
             momentum: 0.0,
             weight_decay: 0.0,
+            group_rates: true,
             schedule: ScheduleKind::Step,
             anneal_factor: 1.0,
             anneal_every: 100,
@@ -131,6 +155,8 @@ impl Default for Job {
             validate_every: 500,
             validate_patches: 10,
             checkpoint_every: 1000,
+            hdf5: None,
+            hdf5_layout: Layout::Root,
         }
     }
 }
@@ -181,6 +207,24 @@ pub enum JobError {
         /// Why it is needed.
         reason: &'static str,
     },
+    /// Two lists belong together but have different lengths.
+    #[error("{key}: {found} files, expected {expected} like {of}")]
+    Count {
+        /// One list.
+        key: &'static str,
+        /// Its length.
+        found: usize,
+        /// The other list.
+        of: &'static str,
+        /// Its length.
+        expected: usize,
+    },
+    /// The job file or the data set of the original system is wrong.
+    #[error(transparent)]
+    Ini(#[from] IniError),
+    /// The network of such a job, which tells what its data set means, cannot be read.
+    #[error(transparent)]
+    Network(#[from] SpecError),
     /// Two keys exclude each other.
     #[error("{key} cannot go with {other}: {reason}")]
     Conflict {
@@ -211,7 +255,18 @@ impl fmt::Display for Change {
 }
 
 /// The keys that hold paths, which a file gives relative to its own folder.
-const PATHS: [&str; 7] = ["net", "images", "labels", "masks", "val-images", "val-labels", "out"];
+const PATHS: [&str; 9] =
+    ["net", "weights", "images", "labels", "masks", "val-images", "val-labels", "out", "hdf5"];
+
+/// Changes the path, or the paths, of a key; an empty one means none.
+fn map_paths<E>(value: &mut Value, change: &mut impl FnMut(&str) -> Result<String, E>) -> Result<(), E> {
+    match value {
+        Value::String(path) if !path.is_empty() => *path = change(path)?,
+        Value::Array(paths) => paths.iter_mut().try_for_each(|path| map_paths(path, change))?,
+        _ => {}
+    }
+    Ok(())
+}
 
 impl Job {
     /// The demo: the built-in network on the synthetic volume, for at most two minutes.
@@ -257,9 +312,10 @@ impl Job {
         toml::from_str::<Self>(&text).map_err(fail)?;
         let mut table: Table = toml::from_str(&text).map_err(fail)?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        let mut join = |path: &str| Ok::<_, JobError>(folder.join(path).to_string_lossy().into_owned());
         for key in PATHS {
-            if let Some(Value::String(value)) = table.get_mut(key) {
-                *value = folder.join(&*value).to_string_lossy().into_owned();
+            if let Some(value) = table.get_mut(key) {
+                map_paths(value, &mut join)?;
             }
         }
         Ok(table)
@@ -274,9 +330,12 @@ impl Job {
     pub fn write(&self, path: &Path) -> Result<(), JobError> {
         let fail = |source| JobError::Io { path: path.to_owned(), action: "write", source };
         let mut table = self.to_table();
+        let mut absolute = |path: &str| {
+            Ok::<_, JobError>(std::path::absolute(path).map_err(fail)?.to_string_lossy().into_owned())
+        };
         for key in PATHS {
-            if let Some(Value::String(value)) = table.get_mut(key) {
-                *value = std::path::absolute(&*value).map_err(fail)?.to_string_lossy().into_owned();
+            if let Some(value) = table.get_mut(key) {
+                map_paths(value, &mut absolute)?;
             }
         }
         atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
@@ -363,15 +422,15 @@ impl Job {
     }
 
     fn validate_files(&self) -> Result<(), JobError> {
+        let lists = [
+            ("images", &self.images),
+            ("labels", &self.labels),
+            ("masks", &self.masks),
+            ("val-images", &self.val_images),
+            ("val-labels", &self.val_labels),
+        ];
         if self.demo {
-            let given = [
-                ("images", &self.images),
-                ("labels", &self.labels),
-                ("masks", &self.masks),
-                ("val-images", &self.val_images),
-                ("val-labels", &self.val_labels),
-            ];
-            return match given.iter().find(|(_, path)| path.is_some()) {
+            return match lists.iter().find(|(_, paths)| !paths.is_empty()) {
                 Some((key, _)) => Err(JobError::Conflict {
                     key,
                     other: "demo",
@@ -380,20 +439,55 @@ impl Job {
                 None => Ok(()),
             };
         }
-        let need = |path: &Option<PathBuf>, key, reason| match path {
-            Some(_) => Ok(()),
-            None => Err(JobError::Missing { key, reason }),
+        let need = |is_given: bool, key, reason| match is_given {
+            true => Ok(()),
+            false => Err(JobError::Missing { key, reason }),
         };
-        need(&self.net, "net", "without demo, a network description (.znn) is needed")?;
-        need(&self.images, "images", "without demo, training images (TIFF) are needed")?;
-        need(&self.labels, "labels", "the training images need labels (TIFF)")?;
-        if self.val_images.is_some() {
-            need(&self.val_labels, "val-labels", "the validation images need labels (TIFF)")?;
+        need(self.net.is_some(), "net", "without demo, a network description (.znn) is needed")?;
+        need(!self.images.is_empty(), "images", "without demo, training images (TIFF) are needed")?;
+        need(!self.labels.is_empty(), "labels", "the training images need labels (TIFF)")?;
+        if !self.val_images.is_empty() {
+            need(!self.val_labels.is_empty(), "val-labels", "the validation images need labels (TIFF)")?;
         }
-        if self.val_labels.is_some() {
-            need(&self.val_images, "val-images", "the validation labels need images (TIFF)")?;
+        if !self.val_labels.is_empty() {
+            need(!self.val_images.is_empty(), "val-images", "the validation labels need images (TIFF)")?;
         }
-        Ok(())
+        let [images, labels, masks, val_images, val_labels] = lists.map(|(_, paths)| paths.len());
+        let same = |key, found: usize, of, expected: usize| match found == expected {
+            true => Ok(()),
+            false => Err(JobError::Count { key, found, of, expected }),
+        };
+        same("labels", labels, "images", images)?;
+        same("val-labels", val_labels, "val-images", val_images)?;
+        if masks > 0 { same("masks", masks, "images", images) } else { Ok(()) }
+    }
+}
+
+/// One path, or a list of paths.
+mod one_or_more {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a path or a list of paths")]
+    enum Paths {
+        One(PathBuf),
+        Many(Vec<PathBuf>),
+    }
+
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        match paths {
+            [path] => path.serialize(serializer),
+            paths => paths.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(paths: D) -> Result<Vec<PathBuf>, D::Error> {
+        Ok(match Paths::deserialize(paths)? {
+            Paths::One(path) => vec![path],
+            Paths::Many(paths) => paths,
+        })
     }
 }
 

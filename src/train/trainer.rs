@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::hdf5_run;
 use super::job::{Job, JobError, LossKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
@@ -13,10 +14,11 @@ use super::validation::Validator;
 use crate::atomic_file;
 use crate::data::{
     Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume,
-    check_finite, synthetic, tiff,
+    check_finite, synthetic, volume_file,
 };
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
+use crate::network::model_file::{self, ModelFileError};
 use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
 use crate::ops::loss::Loss;
@@ -79,6 +81,9 @@ pub enum TrainError {
     /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] WeightsFileError),
+    /// A model in another format cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelFileError),
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -226,9 +231,9 @@ impl Trainer {
             };
             Sampler::new(volumes, &inputs, job.output_size, options)
         };
-        let (training, validation) = read_volumes(&job, inputs.len())?;
+        let [training, validation] = read_volumes(&job, inputs.len())?;
         let augment = if job.augment { Augment::ALL } else { Augment::NONE };
-        let sampler_of_training = Arc::new(sampler(vec![training], 0, augment)?);
+        let sampler_of_training = Arc::new(sampler(training, 0, augment)?);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
@@ -240,7 +245,7 @@ impl Trainer {
         };
         let mut step = TrainingStep::new(&engine, &network, job.output_size, &options)?;
         let (parameters, iteration, seconds) = match checkpoint {
-            None => (Parameters::init(&network, job.seed), 0, 0.0),
+            None => (first_parameters(&network, &job, &mut warnings)?, 0, 0.0),
             Some(Model { network: saved, parameters, notes }) => {
                 if saved != *network {
                     let net = job.net.clone().unwrap_or_else(|| PathBuf::from("the demo's"));
@@ -251,10 +256,10 @@ impl Trainer {
             }
         };
         step.load(&parameters)?;
-        let validator = match validation {
-            None => None,
-            Some(volume) => {
-                let sampler = sampler(vec![volume], 1, Augment::NONE)?;
+        let validator = match validation.is_empty() {
+            true => None,
+            false => {
+                let sampler = sampler(validation, 1, Augment::NONE)?;
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
             }
@@ -412,6 +417,7 @@ impl Trainer {
             (notes::PREPROCESS.to_owned(), self.job.preprocess.name().to_owned()),
         ]);
         weights_file::save(&path, &self.network, &self.parameters, &notes, true)?;
+        hdf5_run::export(&self.job, &self.network, &self.parameters, self.iteration, self.seconds)?;
         observer.on_checkpoint(self.iteration, &path)?;
         Ok(())
     }
@@ -432,17 +438,34 @@ fn number<T: std::str::FromStr>(
     found.parse().map_err(|_| TrainError::Note { path: path.to_owned(), note, found })
 }
 
-fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainError> {
+/// The parameters before the first iteration.
+fn first_parameters(
+    network: &Network,
+    job: &Job,
+    warnings: &mut Vec<String>,
+) -> Result<Parameters, TrainError> {
+    let mut parameters = Parameters::init(network, job.seed);
+    if let Some(path) = &job.weights {
+        let file = model_file::load(path)?;
+        let left = parameters.seed_from(network, &file.model);
+        warnings.extend(file.warnings);
+        warnings.extend(left.iter().map(|group| format!("{}: {group}", path.display())));
+    }
+    Ok(parameters)
+}
+
+/// The network of the job, with the training constants that count.
+pub(super) fn read_network(job: &Job, warnings: &mut Vec<String>) -> Result<Network, TrainError> {
     let parsed = match &job.net {
         Some(path) => spec::read(path)?,
         None => spec::parse(DEMO_NETWORK, "the demo's network")?,
     };
     warnings.extend(parsed.warnings.iter().map(ToString::to_string));
-    Ok(parsed.network)
+    Ok(if job.group_rates { parsed.network } else { parsed.network.without_rates() })
 }
 
 /// Makes the folder of the run, and removes what a killed run left there of a checkpoint.
-fn make_folder(path: &Path, model: &Path) -> Result<(), TrainError> {
+pub(super) fn make_folder(path: &Path, model: &Path) -> Result<(), TrainError> {
     let fail = |action| move |source| TrainError::Folder { path: path.to_owned(), action, source };
     std::fs::create_dir_all(path).map_err(fail("make"))?;
     atomic_file::remove_leftovers(model).map_err(fail("tidy"))
@@ -482,11 +505,12 @@ fn loss_of(kind: LossKind) -> Loss {
     }
 }
 
-/// The training volume, and the one for validation where there is one.
-fn read_volumes(job: &Job, inputs: usize) -> Result<(TrainingVolume, Option<TrainingVolume>), TrainError> {
+/// The training volumes, and those for validation.
+fn read_volumes(job: &Job, inputs: usize) -> Result<[Vec<TrainingVolume>; 2], TrainError> {
     let volume = |name: String, mut image: Tensor, label, mask| {
         job.preprocess.apply(&mut image);
-        TrainingVolume::new(name, vec![image; inputs], label, mask)
+        let make = if job.centred { TrainingVolume::centred } else { TrainingVolume::new };
+        make(name, vec![image; inputs], label, mask)
     };
     if job.demo {
         /// Sections enough to learn from, and few enough to be made in a second.
@@ -498,23 +522,28 @@ fn read_volumes(job: &Job, inputs: usize) -> Result<(TrainingVolume, Option<Trai
         };
         let training = make("the synthetic training volume", job.seed, TRAINING)?;
         let validation = make("the synthetic validation volume", job.seed.wrapping_add(1), VALIDATION)?;
-        return Ok((training, Some(validation)));
+        return Ok([vec![training], vec![validation]]);
     }
-    let read = |images: &Option<PathBuf>, labels: &Option<PathBuf>, mask: &Option<PathBuf>| {
-        let (Some(images), Some(labels)) = (images, labels) else { return Ok(None) };
-        // Checked before they are normalised, which would spread one bad value over its section.
-        let checked = |path: &Path, role, tensor: Tensor| {
-            check_finite(&path.display().to_string(), role, &tensor).map(|()| tensor)
-        };
-        let image = checked(images, "image", tiff::read(images)?)?;
-        let label = checked(labels, "label", tiff::read_labels(labels)?)?;
-        let mask = match mask {
-            Some(path) => Some(checked(path, "mask", tiff::read_labels(path)?)?),
-            None => None,
-        };
-        volume(images.display().to_string(), image, label, mask).map(Some)
+    // Checked before they are normalised, which would spread one bad value over its section.
+    let checked = |path: &Path, role, tensor: Tensor| {
+        check_finite(&path.display().to_string(), role, &tensor).map(|()| tensor)
     };
-    let training = read(&job.images, &job.labels, &job.masks)?;
-    let missing = || JobError::Missing { key: "images", reason: "training needs images and labels (TIFF)" };
-    Ok((training.ok_or_else(missing)?, read(&job.val_images, &job.val_labels, &None)?))
+    let read = |images: &[PathBuf], labels: &[PathBuf], masks: &[PathBuf]| {
+        let masks = masks.iter().map(Some).chain(std::iter::repeat(None));
+        images
+            .iter()
+            .zip(labels)
+            .zip(masks)
+            .map(|((image_path, label), mask)| {
+                let image = checked(image_path, "image", volume_file::read_image(image_path)?)?;
+                let label = checked(label, "label", volume_file::read_label(label)?)?;
+                let mask = match mask.filter(|path| !path.as_os_str().is_empty()) {
+                    Some(path) => Some(checked(path, "mask", volume_file::read_label(path)?)?),
+                    None => None,
+                };
+                volume(image_path.display().to_string(), image, label, mask)
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok([read(&job.images, &job.labels, &job.masks)?, read(&job.val_images, &job.val_labels, &[])?])
 }

@@ -19,7 +19,7 @@
 
 use super::Geometry;
 use super::sweep::Runs;
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 use crate::{Kernels, Rows};
 use core::ops::Range;
 
@@ -235,11 +235,12 @@ impl Panel {
             "planes {needed:?} of the input"
         );
         assert_eq!(panel.len(), channels.len() * self.channel_step, "panel");
+        let ahead = x.stride();
         for (channel, panel) in channels.zip(panel.chunks_exact_mut(self.channel_step)) {
             let x = x.row(channel).as_ptr().wrapping_sub(first_plane * plane);
             // SAFETY: `kernels` proves the tier; all input planes that the panel needs were found to be in the row of
             // `x`, whose plane 0 would lie at the pointer; `panel` is one channel.
-            unsafe { (kernels.table().fill_panel)(self, x, panel.as_mut_ptr()) }
+            unsafe { (kernels.table().fill_panel)(self, x, ahead, panel.as_mut_ptr()) }
         }
     }
 
@@ -259,9 +260,10 @@ pub(crate) fn odd_lines(floats: usize) -> usize {
 ///
 /// # Safety
 /// The tier of `V` is enabled in the caller. `x` is where plane 0 of the channel lies or would lie; the planes of the
-/// image that `panel` needs are readable. `to` has `panel.channel_step` writable floats.
+/// image that `panel` needs are readable. `to` has `panel.channel_step` writable floats. What lies `ahead` floats further
+/// on is asked for.
 #[inline(always)]
-pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32) {
+pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, ahead: usize, to: *mut f32) {
     let Geometry { input, kernel, dilation, stride, padding: [before, _], .. } = panel.geometry;
     let [copies_y, copies_x] = match panel.tap_rows {
         TapRows::Shared => [1, kernel[2]],
@@ -291,6 +293,7 @@ pub(crate) unsafe fn fill<V: Vector>(panel: &Panel, x: *const f32, to: *mut f32)
                     rows: bottom - top,
                     columns: columns.range.len(),
                     to_step: panel.pitch,
+                    ahead: if tap_x == 0 && tap_y == 0 { ahead } else { 0 },
                 };
                 // SAFETY: the rows and columns found exist in the input. All is written in the order of memory, so
                 // that what goes beyond an end is overwritten, or lies in the slack of the copy; but for the columns
@@ -342,6 +345,8 @@ struct Copy {
     rows: usize,
     columns: usize,
     to_step: usize,
+    /// Where in the source the next copy begins; the pieces of one plane are too short for the hardware to see.
+    ahead: usize,
 }
 
 impl Copy {
@@ -374,6 +379,9 @@ impl Copy {
             let tail = V::first(self.columns - last);
             let (mut from, mut to) = (self.from, to);
             for _ in 0..self.rows {
+                for i in (0..N).take_while(|_| self.ahead > 0) {
+                    prefetch(from.wrapping_add(self.ahead + i * V::LANES));
+                }
                 for i in 0..N - 1 {
                     V::load(from.add(i * V::LANES)).store(to.add(i * V::LANES));
                 }

@@ -1,7 +1,7 @@
 //! Transforms of many lines along one axis of a tile: what lies around the codelets of [`dft`](super::dft).
 
 use super::dft::{Complex, Dft, Length};
-use crate::vector::{Vector, prefetch};
+use crate::vector::{Vector, prefetch, prefetch_write};
 
 /// Complex lines of one length. All distances are in floats; a real or an imaginary part is a vector.
 #[derive(Clone, Copy, Debug)]
@@ -76,15 +76,15 @@ where
             if from_afar {
                 for n in 0..N {
                     let at = n * lines.from_step + AHEAD * lines.from_next;
-                    prefetch::<false>(re.wrapping_add(at));
-                    prefetch::<false>(im.wrapping_add(at));
+                    prefetch(re.wrapping_add(at));
+                    prefetch(im.wrapping_add(at));
                 }
             }
             if to_afar {
                 for n in 0..N {
                     let at = n * lines.to_step + AHEAD * lines.to_next;
-                    prefetch::<true>(to_re.wrapping_add(at));
-                    prefetch::<true>(to_im.wrapping_add(at));
+                    prefetch_write(to_re.wrapping_add(at));
+                    prefetch_write(to_im.wrapping_add(at));
                 }
             }
             let mut x = [Complex { re: V::zero(), im: V::zero() }; N];

@@ -15,7 +15,7 @@
 
 use super::transform::MAX_LANES;
 use super::transpose::transpose;
-use crate::vector::{Vector, prefetch, prefetch_far};
+use crate::vector::{Vector, prefetch_far, prefetch_write};
 use crate::{Conjugate, Kernels, Rows, RowsMut};
 
 /// The most rows of a register tile.
@@ -113,7 +113,7 @@ pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize, const C
         let mut ahead = tile.ahead;
         for r in 0..R {
             for v in 0..2 * N {
-                prefetch::<true>(tile.out.wrapping_add(r * tile.out_row + v * V::LANES));
+                prefetch_write(tile.out.wrapping_add(r * tile.out_row + v * V::LANES));
             }
         }
         while terms > 0 {

@@ -132,6 +132,10 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x8(unsafe { _mm256_castps_si256(self.0) })
+    }
+    #[inline(always)]
     fn zip(self, other: Self) -> (Self, Self) {
         // within halves first, then these change places
         unsafe {

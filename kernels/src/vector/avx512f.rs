@@ -95,9 +95,10 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn exceeds(self, other: Self) -> Self::Mask {
+        // The second comparison takes the first one as its mask; what uses the complement exchanges its operands.
         unsafe {
-            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0)
-                | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0)
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            !_mm512_mask_cmp_ps_mask::<_CMP_NGT_UQ>(number, self.0, other.0)
         }
     }
     #[inline(always)]
@@ -124,6 +125,10 @@ impl Vector for F32x16 {
             let pick = |lanes| Self(_mm512_permutex2var_ps(self.0, lanes, other.0));
             (pick(even), pick(odd))
         }
+    }
+    #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x16(unsafe { _mm512_castps_si512(self.0) })
     }
     #[inline(always)]
     fn zip(self, other: Self) -> (Self, Self) {

@@ -135,6 +135,8 @@ pub trait Vector: Copy {
     fn odd_twice(self) -> Self;
     /// Of `self` followed by `other`: the even lanes, and the odd lanes.
     fn unzip(self, other: Self) -> (Self, Self);
+    /// The bits of the lanes.
+    fn bits(self) -> Self::Words;
     /// The lanes of `self` and `other` in turn: the inverse of [`Vector::unzip`].
     fn zip(self, other: Self) -> (Self, Self);
     /// The lanes of each pair exchanged.
@@ -163,36 +165,30 @@ pub trait Vector: Copy {
     fn then(self, index: usize) -> usize;
 }
 
-/// Asks for the cache line of `to`, which will be written.
+/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
+const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+
+/// Asks for the cache line of `to`, which may be any address, because it will be written soon.
 #[inline(always)]
 pub(crate) fn prefetch_write(to: *mut f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a hint, which never faults.
+        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = to;
 }
 
-/// The bits of `sqrt(1/2)`: what a float has above them counts, in its exponent's place, the powers of 2.
-const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
-
-/// Asks for the cache line at `at`, which may be any address, because it will be read or (`WRITE`) written soon.
+/// Asks for the cache line at `at`, which may be any address, because it will be read soon.
 #[inline(always)]
-pub(crate) fn prefetch<const WRITE: bool>(at: *const f32) {
+pub(crate) fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
-        use core::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
-        unsafe {
-            if WRITE {
-                _mm_prefetch::<_MM_HINT_ET0>(at.cast())
-            } else {
-                _mm_prefetch::<_MM_HINT_T0>(at.cast())
-            }
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -143,6 +143,10 @@ impl Vector for F32x4 {
         (Self([a, c, e, g]), Self([b, d, f, h]))
     }
     #[inline(always)]
+    fn bits(self) -> Self::Words {
+        crate::words::U32x4(self.0.map(f32::to_bits))
+    }
+    #[inline(always)]
     fn zip(self, other: Self) -> (Self, Self) {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         (Self([a, e, b, f]), Self([c, g, d, h]))

@@ -249,7 +249,7 @@ impl<'a> Rows<'a> {
         for y in 0..self.layout.rows {
             let row = from.wrapping_add(y * self.rows.1 * width);
             for at in (0..self.layout.row + LINE).step_by(LINE) {
-                prefetch::<false>(row.wrapping_add(at));
+                prefetch(row.wrapping_add(at));
             }
         }
     }

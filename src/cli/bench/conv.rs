@@ -14,8 +14,8 @@ use znn::volume::Extent;
 use znn_kernels::{Isa, Transfer};
 
 use super::super::{CommandResult, Outcome, print};
-use super::peak;
 use super::torch::{Request, Torch};
+use super::{peak, print_mean, read_table, write_json};
 
 /// The cases that are measured unless a file is given.
 const CASES: &str = include_str!("../../../benches/conv.toml");
@@ -99,10 +99,20 @@ impl Case {
 /// One pass of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pass {
+enum Pass {
     Forward,
     BackwardData,
     BackwardWeights,
+}
+
+impl Pass {
+    fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::BackwardData => "backward_data",
+            Pass::BackwardWeights => "backward_weights",
+        }
+    }
 }
 
 /// A line of the result.
@@ -158,14 +168,9 @@ pub fn run(args: &ConvArgs) -> CommandResult {
         }
     }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&figures)?;
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        write_json(path, &figures)?;
     }
-    let ratios: Vec<f64> = figures.iter().filter_map(|figure| figure.ratio).collect();
-    if !ratios.is_empty() {
-        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-        print(&format!("geometric mean of the ratios {mean:.2}\n"))?;
-    }
+    print_mean(&figures.iter().filter_map(|figure| figure.ratio).collect::<Vec<_>>())?;
     Ok(Outcome::Done)
 }
 
@@ -174,14 +179,7 @@ fn options(args: &ConvArgs, threads: Option<usize>) -> EngineOptions {
 }
 
 fn read_cases(args: &ConvArgs) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
-    let (text, place) = match &args.cases {
-        Some(path) => {
-            let place = path.display().to_string();
-            (std::fs::read_to_string(path).map_err(|error| format!("{place}: {error}"))?, place)
-        }
-        None => (CASES.to_owned(), "benches/conv.toml".to_owned()),
-    };
-    let table: Table = toml::from_str(&text).map_err(|error| format!("{place}: {error}"))?;
+    let (table, place): (Table, String) = read_table(args.cases.as_deref(), CASES, "benches/conv.toml")?;
     for case in &table.case {
         let sizes = [case.kernel, case.output, case.dilation, case.stride];
         if case.c_in == 0 || case.c_out == 0 || sizes.iter().any(|size| size.is_empty()) {
@@ -197,11 +195,7 @@ fn read_cases(args: &ConvArgs) -> Result<Vec<Case>, Box<dyn std::error::Error>> 
 }
 
 fn line(figure: &Figure) -> String {
-    let pass = match figure.pass {
-        Pass::Forward => "forward",
-        Pass::BackwardData => "backward_data",
-        Pass::BackwardWeights => "backward_weights",
-    };
+    let pass = figure.pass.name();
     let rival = match (figure.torch_ms, figure.ratio) {
         (Some(ms), Some(ratio)) => format!(" {ms:>9.3} {ratio:>6.2}x"),
         _ => String::new(),
@@ -234,7 +228,7 @@ fn measure(
     let method = engine.method(choice, &problem, passes);
     let mut plan = single_pass(engine, &problem, pass, method)?;
     let threads = engine.pool().threads();
-    let request = Request::new(&problem, pass, threads);
+    let request = Request::new((&problem).into(), pass.name(), threads);
     let (mut own, mut theirs) = (Vec::new(), Vec::new());
     plan.step(&[], &mut [])?;
     plan.finish()?;

@@ -6,10 +6,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 use znn::conv::Problem;
+use znn::volume::Extent;
 
-use super::conv::Pass;
-
-const SCRIPT: &str = include_str!("../../../benches/torch_conv.py");
+const SCRIPT: &str = include_str!("../../../benches/rival_torch.py");
 
 /// The rival failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,33 +23,52 @@ pub enum TorchError {
 
 /// What is to be timed.
 #[derive(Serialize)]
-pub struct Request {
-    c_in: usize,
-    c_out: usize,
-    input: [usize; 3],
-    kernel: [usize; 3],
-    dilation: [usize; 3],
-    stride: [usize; 3],
-    padding: [usize; 3],
-    pass: Pass,
+pub struct Request<'a> {
+    #[serde(flatten)]
+    operation: Operation<'a>,
+    /// The pass, by the name that figures have it.
+    pass: &'static str,
     threads: usize,
     seconds: f64,
 }
 
-impl Request {
-    pub fn new(problem: &Problem, pass: Pass, threads: usize) -> Self {
-        Self {
-            c_in: problem.c_in,
-            c_out: problem.c_out,
-            input: problem.input.to_array(),
-            kernel: problem.kernel.to_array(),
-            dilation: problem.dilation.to_array(),
-            stride: problem.stride.to_array(),
-            padding: problem.padding[0].to_array(),
-            pass,
-            threads,
-            seconds: 0.06,
-        }
+impl<'a> Request<'a> {
+    pub fn new(operation: Operation<'a>, pass: &'static str, threads: usize) -> Self {
+        Self { operation, pass, threads, seconds: 0.06 }
+    }
+}
+
+/// An operation with its sizes, in the words of `benches/rival_torch.py`.
+#[derive(Serialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Operation<'a> {
+    Convolution {
+        c_in: usize,
+        c_out: usize,
+        input: Extent,
+        kernel: Extent,
+        dilation: Extent,
+        stride: Extent,
+        padding: Extent,
+    },
+    Maximum {
+        maps: usize,
+        input: Extent,
+        size: Extent,
+        dilation: Extent,
+        stride: Extent,
+    },
+    Transfer {
+        maps: usize,
+        input: Extent,
+        function: &'a str,
+    },
+}
+
+impl From<&Problem> for Operation<'_> {
+    fn from(problem: &Problem) -> Self {
+        let Problem { c_in, c_out, input, kernel, dilation, stride, padding: [padding, _], .. } = *problem;
+        Self::Convolution { c_in, c_out, input, kernel, dilation, stride, padding }
     }
 }
 
@@ -87,7 +105,7 @@ impl Torch {
     }
 
     /// The time of a pass in the faster memory format, in milliseconds.
-    pub fn time(&mut self, request: &Request) -> Result<f64, TorchError> {
+    pub fn time(&mut self, request: &Request<'_>) -> Result<f64, TorchError> {
         let talk = |error: &dyn std::fmt::Display| TorchError::Talk(error.to_string());
         let text = serde_json::to_string(request).map_err(|error| talk(&error))?;
         writeln!(self.requests, "{text}").map_err(|error| talk(&error))?;

@@ -70,7 +70,7 @@ mod edge;
 mod group;
 mod init;
 mod node;
-mod suggest;
+pub(crate) mod suggest;
 mod value;
 mod write;
 

@@ -18,8 +18,8 @@ fn a_job_survives_its_file() {
     let path = folder.path().join("job.toml");
     let written = Job {
         net: Some("/nets/a.znn".into()),
-        images: Some("/data/a.tif".into()),
-        labels: Some("/data/b.tif".into()),
+        images: vec!["/data/a.tif".into()],
+        labels: vec!["/data/b.tif".into()],
         out: "/runs/a".into(),
         output_size: Extent::new(2, 30, 40),
         preprocess: Preprocess::SymmetricRescale,
@@ -66,8 +66,8 @@ fn paths_are_relative_to_the_file_that_names_them() {
         .unwrap();
     let job = Job::from_layers(&[Job::read_layer(&path).unwrap()]).unwrap();
     assert_eq!(job.net, Some(folder.path().join("nets/a.znn")));
-    assert_eq!(job.images, Some("/data/a.tif".into()));
-    assert_eq!(job.labels, Some(folder.path().join("../b.tif")));
+    assert_eq!(job.images, [PathBuf::from("/data/a.tif")]);
+    assert_eq!(job.labels, vec![folder.path().join("../b.tif")]);
     assert_eq!(job.out, Path::new("out"), "a default is relative to the working directory");
     assert_eq!(job.eta, 1.0, "an integer is a number");
 }

@@ -18,7 +18,7 @@ use znn::trace;
 use self::measure::{Profile, Runner, Subject, compare};
 use self::networks::{Family, WIDTHS};
 use super::super::{CommandResult, Outcome, print};
-use super::pool;
+use super::{pool, write_json};
 
 /// Train the networks of the ZNN paper with 1, 2, ... threads: speedup and efficiency, against Brent's bound.
 ///
@@ -157,8 +157,7 @@ pub fn run(args: &ScalingArgs) -> CommandResult {
         }
     }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&figures)?;
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        write_json(path, &figures)?;
     }
     if let Some(path) = &args.plot {
         plot::write(&figures, path)?;
