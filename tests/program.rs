@@ -214,7 +214,9 @@ fn prediction_is_the_same_whatever_the_tiles() {
     let (low, high) = whole.data().iter().fold((1.0_f32, 0.0_f32), |(l, h), &p| (l.min(p), h.max(p)));
     assert!(high - low > 0.05, "the prediction is flat: {low} to {high}");
 
-    assert_eq!(distance(&infer("--model run/model.safetensors", "file.tif"), &whole), 0.0);
+    // by one algorithm, because what measures faster may differ from run to run, and with it the rounding
+    let file = infer("--model run/model.safetensors --algorithm direct", "file.tif");
+    assert_eq!(distance(&file, &infer("--model run --algorithm direct", "folder.tif")), 0.0);
     for options in
         ["--tile 1,10,10", "--tile 2,7,36 --threads 1", "--memory 200K", "--algorithm fft --tile 3,9,9"]
     {
