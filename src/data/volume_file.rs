@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `.h5`, `.hdf5` | dataset `/main`, `[z, y, x]` or with a channel before; numbers |
 //! | `.image`, `.label` | 64-bit floats, little-endian, x fastest; the file of the same name in `.size` has the three extents in the order x, y, z, as 32-bit integers |
-//! | any other | [`tiff`](super::tiff) |
+//! | any other | [`tiff`] |
 
 use std::path::Path;
 

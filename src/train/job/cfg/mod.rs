@@ -1,7 +1,7 @@
 //! Job files of the original system, `.cfg` with `.spec`, as jobs of this one.
 //!
 //! A job is the section `[parameters]` of a text file ([`ini`](crate::data::ini)); its data set
-//! ([`data_set`](crate::data::data_set)) is in the file named by `fdata_spec`, or in the same. Paths start at the
+//! ([`data_set`]) is in the file named by `fdata_spec`, or in the same. Paths start at the
 //! current folder, as they did; where nothing is found there, at the folder of the file that names them.
 //!
 //! | key | becomes |
