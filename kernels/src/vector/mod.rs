@@ -171,37 +171,30 @@ const SQRT_HALF_BITS: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
 /// Asks for the cache line of `to`, which may be any address, because it will be written soon.
 #[inline(always)]
 pub(crate) fn prefetch_write(to: *mut f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = to;
+    // _MM_HINT_ET0
+    ask::<7>(to)
 }
 
 /// Asks for the cache line at `at`, which may be any address, because it will be read soon.
 #[inline(always)]
 pub(crate) fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+    // _MM_HINT_T0
+    ask::<3>(at)
 }
 
 /// Asks for the cache line at `at`, which may be any address, in the second cache, because it will be read later.
 #[inline(always)]
 pub(crate) fn prefetch_far(at: *const f32) {
+    // _MM_HINT_T1
+    ask::<2>(at)
+}
+
+#[inline(always)]
+fn ask<const HINT: i32>(at: *const f32) {
+    // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
     #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint has no effect on what the program computes, and faults nowhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<HINT>(at.cast())
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
