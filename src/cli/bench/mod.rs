@@ -11,6 +11,7 @@ mod peak;
 mod pool;
 mod runner;
 mod scaling;
+mod side;
 mod table;
 mod torch;
 mod trace_report;

@@ -2,7 +2,6 @@
 
 mod case;
 mod server;
-pub mod side;
 
 use std::error::Error;
 use std::fmt;
@@ -17,10 +16,10 @@ pub use self::server::serve;
 
 use self::case::NetCase;
 use self::server::Way;
-use self::side::Mode;
 use super::super::{CommandResult, Outcome, warn};
 use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, VersusTorch};
+use super::side::Mode;
 use super::table::{Case, TableArgs};
 use super::torch::TorchArgs;
 use super::torch::network::{self, Description, Format};

@@ -17,7 +17,7 @@ use super::super::super::{CommandResult, Outcome, print};
 use super::super::child::AnsweringChild;
 use super::super::contest::Contestant;
 use super::super::runner::{Applier, Subject, Trainer};
-use super::side::{Answer, Mode, Question, Ready, Side};
+use super::super::side::{Answer, Mode, Question, Ready, Side};
 
 /// How the engine is to run a network.
 #[derive(Clone, Copy, Debug)]

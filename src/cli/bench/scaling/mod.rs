@@ -19,10 +19,10 @@ use self::measure::Profile;
 use super::super::{CommandResult, Outcome, print};
 use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, VersusTorch};
-use super::net::side::{Mode, Side};
 use super::paper::{Family, WIDTHS};
 use super::pool;
 use super::runner::{Subject, Trainer};
+use super::side::{Mode, Side};
 use super::torch::TorchArgs;
 use super::torch::network::{Description, Format, side};
 
@@ -31,7 +31,8 @@ use super::torch::network::{Description, Format, side};
 /// All numbers of threads use the same algorithms, and take turns. Brent's bound is T_1 / P + T_inf, from the times of the
 /// tasks on one thread; efficiency is the speedup over the number of threads; `tasks' time` is what the same tasks take
 /// together with all threads over what they take with one, which is no matter of scheduling. `overhead` is what one thread
-/// of the pool takes beyond a plain loop over the same tasks.
+/// of the pool takes beyond a plain loop over the same tasks; the loop's thread is not bound to a processor, so that on a
+/// machine with other load both should be (`taskset -c 0 znn bench scaling`).
 ///
 /// With --simulate the recorded tasks also run in virtual time on machines that are not there, by the same scheduling
 /// code; such lines are marked as simulated. Contention for queues and counters, and what tasks cost each other in shared

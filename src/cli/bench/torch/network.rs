@@ -7,7 +7,7 @@ use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Shapes};
 use znn::volume::Extent;
 use znn_kernels::Transfer;
 
-use super::super::net::side::{Mode, Side};
+use super::super::side::{Mode, Side};
 use super::{TorchError, start};
 
 const SCRIPT: &str = include_str!("../../../../benches/rival_torch_net.py");

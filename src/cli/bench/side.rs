@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::child::{AnsweringChild, ChildError};
-use super::super::contest::Contestant;
+use super::child::{AnsweringChild, ChildError};
+use super::contest::Contestant;
 
 /// What is timed of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
