@@ -41,19 +41,21 @@ pub struct Time {
 /// The times of an iteration of each contestant.
 pub fn compare(contestants: &mut [&mut dyn Contestant], turns: Turns) -> Result<Vec<Time>, Box<dyn Error>> {
     /// Seconds of a first iteration that is worth others.
-    const SHORT: f64 = 3.0;
+    const SHORT: f64 = 10.0;
     let mut counts = Vec::with_capacity(contestants.len());
     let mut times = Vec::with_capacity(contestants.len());
     for contestant in &mut *contestants {
         let first = contestant.time(1)?;
-        if first > SHORT {
-            counts.push(0);
-            times.push(vec![first]);
+        let (count, alone) = if first > SHORT {
+            (0, vec![first])
+        } else if first > turns.seconds {
+            (1, Vec::with_capacity(turns.count))
         } else {
             contestant.time(1)?;
-            counts.push(((turns.seconds / contestant.time(1)?) as usize).clamp(1, 1000));
-            times.push(Vec::with_capacity(turns.count));
-        }
+            (((turns.seconds / contestant.time(1)?) as usize).clamp(1, 1000), Vec::with_capacity(turns.count))
+        };
+        counts.push(count);
+        times.push(alone);
     }
     let begin = Instant::now();
     for turn in 0..turns.count {
@@ -89,14 +91,14 @@ mod tests {
 
     #[test]
     fn turns_have_as_many_iterations_as_fit() {
-        let mut fakes = [0.05, 0.3, 5.0].map(|seconds| Fake { seconds, asked: Vec::new() });
+        let mut fakes = [0.05, 0.3, 15.0].map(|seconds| Fake { seconds, asked: Vec::new() });
         let [a, b, c] = &mut fakes;
         let turns = Turns { count: 2, seconds: 0.2, enough: 10.0 };
         let times = compare(&mut [a, b, c], turns).unwrap();
         let found: Vec<_> = times.iter().map(|time| (time.seconds, time.single)).collect();
-        assert_eq!(found, [(0.05, false), (0.3, false), (5.0, true)]);
+        assert_eq!(found, [(0.05, false), (0.3, false), (15.0, true)]);
         assert_eq!(fakes[0].asked, [1, 1, 1, 4, 4]);
-        assert_eq!(fakes[1].asked, [1, 1, 1, 1, 1]);
+        assert_eq!(fakes[1].asked, [1, 1, 1]);
         assert_eq!(fakes[2].asked, [1]);
     }
 

@@ -29,7 +29,7 @@ use super::torch::network::{self, Description, Format};
 /// Each network runs in a process of its own, so that its peak of resident memory is known; of the table's files, those
 /// that are missing are skipped. With --vs torch the same network, loss and update also run in PyTorch, in turn with the
 /// engine, in a process for each of its memory formats, of which the faster one counts. A first iteration of more than
-/// three seconds is the only one.
+/// ten seconds is the only one.
 #[derive(Args)]
 #[command(after_help = "Examples:
   znn bench net --vs torch --json net.json
