@@ -240,6 +240,26 @@ impl TrainingStep {
         wanted: &[Wanted<'_>],
         settings: Settings,
     ) -> Result<Outcome, PlanError> {
+        self.run_by(Plan::step, inputs, wanted, settings)
+    }
+
+    /// [`run`](Self::run) in the calling thread, without any scheduling: see [`Plan::step_in_order`].
+    pub fn run_in_order(
+        &mut self,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
+        self.run_by(Plan::step_in_order, inputs, wanted, settings)
+    }
+
+    fn run_by(
+        &mut self,
+        step: impl FnOnce(&mut Plan, &[&[f32]], &mut [&mut [f32]]) -> Result<(), PlanError>,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
         let mut values = [0.0; settings::LEN];
         values[settings::ETA] = settings.eta;
         values[settings::FACTOR] = settings.factor;
@@ -260,7 +280,7 @@ impl TrainingStep {
             outputs.push(prediction.data_mut());
             outputs.push(own);
         }
-        self.plan.step(&given, &mut outputs)?;
+        step(&mut self.plan, &given, &mut outputs)?;
         Ok(loss::total(&self.stats))
     }
 }
