@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use znn::conv::{self, Accuracy, Choice, Destination, Layer, Method, Passes, Problem};
+use znn::conv::{self, Accuracy, Choice, Decision, Destination, Layer, Pass, Passes, Problem};
 use znn::engine::{Engine, EngineOptions};
 use znn::plan::{Label, Plan};
 use znn::stats::median;
@@ -93,25 +93,6 @@ impl Case {
         let padded = (output - Extent::ONE) * stride + Extent::ONE + kernel.zip(dilation, |k, d| (k - 1) * d);
         let input = padded.zip(padding, |padded, padding| padded.saturating_sub(2 * padding).max(1));
         Problem { stride, padding: [padding; 2], ..Problem::valid(c_in, c_out, input, kernel, dilation) }
-    }
-}
-
-/// One pass of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Pass {
-    Forward,
-    BackwardData,
-    BackwardWeights,
-}
-
-impl Pass {
-    fn name(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::BackwardData => "backward_data",
-            Pass::BackwardWeights => "backward_weights",
-        }
     }
 }
 
@@ -252,7 +233,7 @@ fn measure(
         case: case.name.clone(),
         pass,
         threads,
-        algorithm: method.name(),
+        algorithm: method.of(pass).method().name(),
         isa: engine.kernels().isa().name(),
         ms,
         gflops,
@@ -268,7 +249,7 @@ fn single_pass(
     engine: &Engine,
     problem: &Problem,
     pass: Pass,
-    method: Method,
+    method: Decision,
 ) -> Result<Plan, Box<dyn std::error::Error>> {
     let mut plan = engine.plan();
     let Problem { c_in, c_out, input, kernel, .. } = *problem;
