@@ -6,7 +6,7 @@ use std::sync::Arc;
 use znn_kernels::{Isa, Kernels, Transfer};
 
 use super::reference::Case;
-use crate::conv::{Accuracy, Destination, Layer, Method, Passes, Problem, Tools, begin, of_method};
+use crate::conv::{Accuracy, Decision, Destination, Layer, Method, Passes, Problem, Tools, begin, of_method};
 use crate::fft::{Effort, Planner};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder};
@@ -115,8 +115,16 @@ pub struct SingleLayer {
 }
 
 impl SingleLayer {
+    /// By the method of `variant`, as a model of the work prefers it.
     pub fn new(variant: Variant<'_>, problem: Problem, layout: Layout) -> Self {
-        let Variant { method, tools, pool, deterministic } = variant;
+        let passes = if layout.frozen { Passes::Inference } else { Passes::Training };
+        let decision = of_method(variant.method, &problem, passes, variant.tools);
+        Self::by(decision, variant, problem, layout)
+    }
+
+    /// By a decision in place of the method of `variant`.
+    pub fn by(decision: Decision, variant: Variant<'_>, problem: Problem, layout: Layout) -> Self {
+        let Variant { tools, pool, deterministic, .. } = variant;
         let mut plan = PlanBuilder::new(pool.threads(), deterministic);
         let name: Arc<str> = Arc::from("layer");
         let site = Site { name: name.clone(), kernels: tools.kernels };
@@ -141,8 +149,6 @@ impl SingleLayer {
             copy::copy(&mut plan, &site, of_output(y_before), of_output(y), false);
         }
         let layer = Layer { name: name.clone(), problem, weights, frozen: layout.frozen };
-        let passes = if layout.frozen { Passes::Inference } else { Passes::Training };
-        let decision = of_method(method, &problem, passes, tools);
         let mut algorithm = begin(decision, layer, tools).expect("an algorithm");
         let Layout { accumulate, transfer, .. } = layout;
         algorithm.forward(&mut plan, x_inside, Destination { y, accumulate, bias, transfer });

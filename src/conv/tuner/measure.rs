@@ -22,13 +22,13 @@ pub(super) struct Bench<'a> {
 }
 
 /// What takes part in a race: passes of the layer.
-struct Runner<T> {
-    name: T,
+struct Runner {
+    decision: Decision,
     plan: Plan,
     best: Duration,
 }
 
-impl<T> Runner<T> {
+impl Runner {
     /// The time of a step; `None` where it fails.
     fn step(&mut self) -> Option<Duration> {
         let start = Instant::now();
@@ -81,7 +81,7 @@ impl Bench<'_> {
     fn finish(&self, mut finalists: Vec<(Decision, Duration)>) -> Option<Decision> {
         /// As many as are measured once more.
         const FINALISTS: usize = 3;
-        const CLOSE: f64 = 1.3;
+        const CLOSE: f64 = 1.2;
         finalists.sort_by_key(|&(_, time)| time);
         let limit = finalists.first()?.1.mul_f64(CLOSE);
         finalists.retain(|&(_, time)| time <= limit);
@@ -95,51 +95,57 @@ impl Bench<'_> {
     }
 
     /// The times of those that are fastest, the winner first: the least of several interleaved steps, since all
-    /// disturbance adds to a time. Who is clearly behind leaves early.
+    /// disturbance adds to a time. Who is clearly behind leaves early; where a step takes long, the first ones, which the
+    /// model prefers, are all that is measured, and twice.
     fn race(&self, rivals: Vec<(Decision, Vec<Pass>)>) -> Vec<(Decision, Duration)> {
-        /// The first step touches fresh memory and prepares weights; so much slower it may be than the best of others.
-        const COLD: u32 = 4;
-        /// The same where a step takes so long that fresh memory matters less.
-        const LONG: Duration = Duration::from_millis(50);
-        const LONG_COLD: u32 = 2;
+        /// The first step touches fresh memory and prepares weights: so much slower it may be than the best of others.
+        const COLD: f64 = 4.0;
         /// Who is so much slower leaves after the second step, and after each round of the others.
-        const WARM: f64 = 1.5;
-        const ROUND: f64 = 1.15;
+        const WARM: f64 = 1.3;
+        const ROUND: f64 = 1.1;
         const ROUNDS: usize = 12;
-        const ENOUGH: Duration = Duration::from_millis(50);
-        let mut field: Vec<Runner<Decision>> = Vec::new();
+        const ENOUGH: Duration = Duration::from_millis(25);
+        /// What takes longer is less disturbed, and fresh memory matters less.
+        const LONG: Duration = Duration::from_millis(50);
+        const LONG_COLD: f64 = 1.8;
+        const LONG_RIVALS: usize = 2;
+        let mut field: Vec<Runner> = Vec::new();
         let mut least = Duration::MAX;
-        for (decision, passes) in rivals {
+        for (place, (decision, passes)) in rivals.into_iter().enumerate() {
+            let is_long = !field.is_empty() && least > LONG;
+            if is_long && place >= LONG_RIVALS {
+                break;
+            }
             let Some(mut runner) = self.runner(decision, &passes) else { continue };
             let Some(cold) = runner.step() else { continue };
-            let factor = if least > LONG { LONG_COLD } else { COLD };
-            if cold > least.saturating_mul(factor) || runner.step().is_none() {
+            let factor = if is_long { LONG_COLD } else { COLD };
+            let is_hopeless = !field.is_empty() && cold > least.mul_f64(factor);
+            if is_hopeless || runner.step().is_none() {
                 continue;
             }
             least = least.min(runner.best);
             field.push(runner);
-            let limit = least.mul_f64(WARM);
-            field.retain(|runner| runner.best <= limit);
+            field.retain(|runner| runner.best <= least.mul_f64(WARM));
         }
         let start = Instant::now();
         for _ in 0..ROUNDS {
-            if start.elapsed() > ENOUGH {
+            if start.elapsed() > ENOUGH || least > LONG {
                 break;
             }
             field.retain_mut(|runner| runner.step().is_some());
-            let limit = field.iter().map(|runner| runner.best).min().map(|best| best.mul_f64(ROUND));
-            field.retain(|runner| Some(runner.best) <= limit);
+            let best = field.iter().map(|runner| runner.best).min().unwrap_or_default();
+            field.retain(|runner| runner.best <= best.mul_f64(ROUND));
         }
         field.sort_by_key(|runner| runner.best);
-        field.into_iter().map(|runner| (runner.name, runner.best)).collect()
+        field.into_iter().map(|runner| (runner.decision, runner.best)).collect()
     }
 
     /// `None` where the passes cannot be run: for want of memory or of a transform.
-    fn runner(&self, decision: Decision, passes: &[Pass]) -> Option<Runner<Decision>> {
+    fn runner(&self, decision: Decision, passes: &[Pass]) -> Option<Runner> {
         let plan = self.plan(decision, passes)?;
         plan.check_memory(self.pool.threads()).ok()?;
         let plan = plan.build(self.pool, self.tools.kernels);
-        Some(Runner { name: decision, plan, best: Duration::MAX })
+        Some(Runner { decision, plan, best: Duration::MAX })
     }
 
     /// Passes of the layer alone, on images of zeros. (Times do not depend on the values: there are no denormals among

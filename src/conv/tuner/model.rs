@@ -104,33 +104,33 @@ impl Candidates {
 
     /// Leaves what is worth a measurement.
     pub fn prune(mut self) -> Self {
-        /// Who is so much slower by the model than the best one of all, of the same kind, or of a kind that the model
-        /// knows as well, is so in truth.
-        const HOPELESS: f64 = 3.0;
+        /// What is so much slower by the model than something of another kind, is so in truth.
+        const HOPELESS: f64 = 2.5;
+        /// The same of something of the same kind.
         const SINGLE: f64 = 2.0;
-        const FFT: f64 = 1.25;
+        const FFT: f64 = 1.2;
         /// At most so many variants of a kind.
-        const SINGLES: usize = 4;
-        const FFTS: usize = 4;
+        const MOST: usize = 3;
         let alone: f64 = self.single.iter().map(|(_, variants)| variants[0].1).sum();
         let shared = self.fft.first().map_or(f64::INFINITY, |&(_, work)| work);
         for (_, variants) in &mut self.single {
             let limit = SINGLE * variants[0].1;
-            variants.retain(|&(variant, work)| {
-                work <= limit || (variant == Variant::Direct && work <= HOPELESS * limit / SINGLE)
-            });
-            variants.truncate(SINGLES);
+            variants.retain(|&(_, work)| work <= limit);
+            let direct = variants.iter().position(|&(variant, _)| variant == Variant::Direct);
+            let direct = direct.map(|place| variants.remove(place));
+            variants.truncate(MOST - 1);
+            variants.extend(direct);
         }
         if shared > HOPELESS * alone {
             self.fft.clear();
         }
         // The model of whole images is another one.
         self.fft.retain(|&(variant, work)| {
-            work <= if variant == Variant::WholeFft { HOPELESS / 2.0 } else { FFT } * shared
+            work <= if variant == Variant::WholeFft { SINGLE } else { FFT } * shared
         });
         let whole = self.fft.iter().position(|&(variant, _)| variant == Variant::WholeFft);
         let whole = whole.map(|place| self.fft.remove(place));
-        self.fft.truncate(FFTS);
+        self.fft.truncate(MOST);
         self.fft.extend(whole);
         if alone > HOPELESS * shared {
             self.single.clear();
