@@ -133,11 +133,12 @@ fn measured_decisions_can_be_computed_and_are_remembered() {
 fn costs_tell_the_memory_of_spectra() {
     let (planner, pool) = (Planner::new(Effort::Estimate), pool());
     let tools = tools(&planner, Accuracy::Standard, usize::MAX);
-    let problem = problem(4, 6, [12; 3], [3; 3]);
+    let problem = problem(16, 16, [12; 3], [3; 3]);
     let bytes = |variant, passes| -> usize {
         costs(Decision::all(variant), &problem, passes, &pool, tools).iter().map(|cost| cost.bytes).sum()
     };
-    let spectra = 8 * 4 * 6 * 12 * 12 * 7;
+    // Of the weights: complex numbers for about half of the frequencies.
+    let spectra = 8 * 16 * 16 * 12 * 12 * 6;
     let fft = Variant::TiledFft(Extent::new(12, 12, 12));
     assert!(bytes(fft, Passes::Training) > spectra);
     assert!(bytes(Variant::Direct, Passes::Training) < spectra);
