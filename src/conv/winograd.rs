@@ -29,7 +29,7 @@ pub(super) fn fits(tile: Extent, kernel: Extent) -> bool {
 /// The tiles whose rounding `accuracy` admits in a pass of `problem`.
 pub(super) fn tiles(problem: &Problem, pass: Pass, accuracy: Accuracy) -> Vec<Extent> {
     /// Terms of a sum from which on direct backward-data rounds so much itself that two axes stay within 4 times it.
-    const LONG: usize = 700;
+    const LONG: usize = 1000;
     // Axes with tiles of four. The direct passes round differently: backward-weights least, as it adds up blocks.
     let fours = match (accuracy, pass) {
         (Accuracy::Fast, _) => 3,
