@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod convert;
+mod convolutions;
 mod infer;
 mod info;
 mod interrupt;

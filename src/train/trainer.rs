@@ -211,6 +211,9 @@ impl Trainer {
             threads: (job.threads > 0).then_some(job.threads),
             isa: Some(job.isa.isa()),
             deterministic: job.deterministic,
+            accuracy: job.accuracy,
+            workspace: Some(usize::try_from(job.workspace.0).unwrap_or(usize::MAX)),
+            tuning: job.tuning.path(),
             events,
             ..EngineOptions::default()
         })?;
@@ -240,7 +243,7 @@ impl Trainer {
             loss: loss_of(loss),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
-            algorithm: job.algorithm.choice(),
+            algorithm: job.algorithm,
             inspect: false,
         };
         let mut step = TrainingStep::new(&engine, &network, job.output_size, &options)?;
@@ -264,6 +267,7 @@ impl Trainer {
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
             }
         };
+        warnings.extend(engine.take_warnings());
         make_folder(&job.out, &model_path)?;
         Ok(Self {
             job,

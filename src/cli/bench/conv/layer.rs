@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use znn::conv::{self, Destination, Layer, Method, Passes, Problem};
+use znn::conv::{self, Decision, Destination, Layer, Passes, Problem};
 use znn::engine::Engine;
 use znn::plan::{Label, Plan};
 use znn::volume::Extent;
@@ -115,6 +115,21 @@ impl Pass {
         }
     }
 
+    /// What computes it, for people: the variants of several passes where they differ.
+    pub fn variant(self, case: &LayerCase, decision: &Decision) -> String {
+        let of = |passes: &[conv::Pass]| {
+            let mut names: Vec<String> = passes.iter().map(|&pass| decision.of(pass).to_string()).collect();
+            names.dedup();
+            names.join(" + ")
+        };
+        match self {
+            Self::Forward | Self::Inference => of(&[conv::Pass::Forward]),
+            Self::BackwardData => of(&[conv::Pass::BackwardData]),
+            Self::BackwardWeights => of(&[conv::Pass::BackwardWeights]),
+            Self::Step => of(self.tuned_for(case).list()),
+        }
+    }
+
     /// The operations of the direct method.
     pub fn flops(self, case: &LayerCase) -> f64 {
         let one = case.problem().flops();
@@ -137,7 +152,12 @@ impl FromStr for Pass {
 }
 
 /// A plan of one pass of a layer, or of all of training.
-pub fn plan(engine: &Engine, case: &LayerCase, pass: Pass, method: Method) -> Result<Plan, Box<dyn Error>> {
+pub fn plan(
+    engine: &Engine,
+    case: &LayerCase,
+    pass: Pass,
+    decision: Decision,
+) -> Result<Plan, Box<dyn Error>> {
     let problem = case.problem();
     let mut plan = engine.plan();
     let Problem { c_in, c_out, input, kernel, .. } = problem;
@@ -147,7 +167,7 @@ pub fn plan(engine: &Engine, case: &LayerCase, pass: Pass, method: Method) -> Re
     let y = plan.persistent(c_out, problem.output().len());
     let name: Arc<str> = Arc::from("layer");
     let layer = Layer { name: name.clone(), problem, weights, frozen: pass == Pass::Inference };
-    let mut algorithm = conv::begin(method, layer, engine.tools())?;
+    let mut algorithm = conv::begin(decision, layer, engine.tools())?;
     if matches!(pass, Pass::Forward | Pass::Inference | Pass::Step) {
         let to = Destination { y, accumulate: false, bias: None, transfer: Transfer::IDENTITY };
         algorithm.forward(&mut plan, x, to);
@@ -171,6 +191,8 @@ pub fn plan(engine: &Engine, case: &LayerCase, pass: Pass, method: Method) -> Re
 
 #[cfg(test)]
 mod tests {
+    use znn::conv::{Choice, Method};
+
     use super::*;
 
     #[test]
@@ -211,7 +233,10 @@ mod tests {
             assert_eq!(Pass::Step.flops(&case), passes * Pass::Forward.flops(&case));
             for pass in Pass::ALL {
                 assert_eq!(pass.name().parse(), Ok(pass));
-                let mut plan = plan(&engine, &case, pass, Method::Fft).unwrap();
+                let decision =
+                    engine.method(Choice::Fixed(Method::Fft), &case.problem(), pass.tuned_for(&case));
+                assert_eq!(pass.variant(&case, &decision), decision.forward.to_string());
+                let mut plan = plan(&engine, &case, pass, decision).unwrap();
                 plan.step(&[], &mut []).unwrap();
             }
         }

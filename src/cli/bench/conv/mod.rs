@@ -52,7 +52,8 @@ struct ConvFigure {
     case: String,
     pass: Pass,
     threads: usize,
-    algorithm: &'static str,
+    /// The methods and their tiles.
+    algorithm: String,
     isa: &'static str,
     ms: f64,
     gflops: f64,
@@ -73,7 +74,7 @@ impl fmt::Display for ConvFigure {
         let percent = 100.0 * self.peak_fraction;
         write!(
             f,
-            "{case:18} {:16} {threads:>7} {algorithm:>9} {ms:>9.3} {gflops:>8.1} {percent:>6.1}%{versus}",
+            "{case:18} {:16} {threads:>7} {algorithm:>20} {ms:>9.3} {gflops:>8.1} {percent:>6.1}%{versus}",
             pass.name()
         )
     }
@@ -92,7 +93,7 @@ pub fn run(args: &ConvArgs) -> CommandResult {
     let all = Engine::new(&options(None))?.pool().threads();
     let mut torch = args.torch.python().map(TorchPasses::start).transpose()?;
     let mut figures = Figures::begin(&format!(
-        "{:18} {:16} {:>7} {:>9} {:>9} {:>8} {:>7}{}",
+        "{:18} {:16} {:>7} {:>20} {:>9} {:>8} {:>7}{}",
         "layer",
         "pass",
         "threads",
@@ -129,8 +130,8 @@ fn measure(
     const ENOUGH: Duration = Duration::from_secs(10);
     const TURN: Duration = Duration::from_millis(60);
     let problem = case.problem();
-    let method = engine.method(choice, &problem, pass.tuned_for(case));
-    let mut plan = layer::plan(engine, case, pass, method)?;
+    let decision = engine.method(choice, &problem, pass.tuned_for(case));
+    let mut plan = layer::plan(engine, case, pass, decision)?;
     let threads = engine.pool().threads();
     let mut torch =
         torch.map(|torch| TorchTurns::new(torch, Request::new((&problem).into(), pass.name(), threads)));
@@ -158,7 +159,7 @@ fn measure(
         case: case.name.clone(),
         pass,
         threads,
-        algorithm: method.name(),
+        algorithm: pass.variant(case, &decision),
         isa: engine.kernels().isa().name(),
         ms,
         gflops,

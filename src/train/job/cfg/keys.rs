@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::{Algorithm, LossKind, Target};
+use super::{LossKind, Target};
+use crate::conv::{Choice, Method};
 use crate::data::ini::{Entry, Ini, IniError, Remark};
 use crate::network::spec::suggest;
 use crate::volume::Extent;
@@ -75,7 +76,7 @@ pub(super) struct Keys<'a> {
     pub threads: usize,
     pub target: Target,
     pub loss: LossKind,
-    pub forward_algorithm: Algorithm,
+    pub forward_algorithm: Choice,
 }
 
 impl<'a> Keys<'a> {
@@ -93,7 +94,7 @@ impl<'a> Keys<'a> {
             threads: 0,
             target: Target::Boundary,
             loss: LossKind::Auto,
-            forward_algorithm: Algorithm::Auto,
+            forward_algorithm: Choice::Measure,
         };
         for entry in &section.entries {
             // As in the original, a key without a value is as good as absent.
@@ -194,10 +195,10 @@ impl<'a> Keys<'a> {
                 // Other keys of the same meaning are older.
                 if self.entry("train_conv_mode").is_none() {
                     let algorithm = match (entry.key.as_str(), is_on) {
-                        ("force_fft", true) => Some(Algorithm::Fft),
+                        ("force_fft", true) => Some(Choice::Fixed(Method::Fft)),
                         ("force_fft", false) => None,
-                        (_, true) => Some(Algorithm::Auto),
-                        (_, false) => Some(Algorithm::Direct),
+                        (_, true) => Some(Choice::Measure),
+                        (_, false) => Some(Choice::Fixed(Method::Direct)),
                     };
                     if let Some(algorithm) = algorithm {
                         self.set("algorithm", Value::String(algorithm.to_string()));
@@ -207,7 +208,8 @@ impl<'a> Keys<'a> {
             "is_forward_optimize" => {
                 let is_on = self.flag(entry)?;
                 if self.entry("forward_conv_mode").is_none() {
-                    self.forward_algorithm = if is_on { Algorithm::Auto } else { Algorithm::Direct };
+                    self.forward_algorithm =
+                        if is_on { Choice::Measure } else { Choice::Fixed(Method::Direct) };
                 }
             }
             "cost_fn" => {
@@ -344,11 +346,11 @@ impl<'a> Keys<'a> {
         size.ok_or_else(|| self.expected(entry, "three integers z,y,x above 0"))
     }
 
-    fn algorithm(&self, entry: &Entry) -> Result<Algorithm, IniError> {
+    fn algorithm(&self, entry: &Entry) -> Result<Choice, IniError> {
         match entry.value.as_str() {
-            "fft" => Ok(Algorithm::Fft),
-            "direct" => Ok(Algorithm::Direct),
-            "optimize" => Ok(Algorithm::Auto),
+            "fft" => Ok(Choice::Fixed(Method::Fft)),
+            "direct" => Ok(Choice::Fixed(Method::Direct)),
+            "optimize" => Ok(Choice::Measure),
             _ => Err(self.expected(entry, "fft, direct or optimize")),
         }
     }

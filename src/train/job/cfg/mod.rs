@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Algorithm, Job, JobError, LossKind, Target};
+use super::{Job, JobError, LossKind, Target};
+use crate::conv::Choice;
 use crate::data::Preprocess;
 use crate::data::data_set::{self, DataSample, DataSet};
 use crate::data::ini::{Entry, Ini, IniError, Remark};
@@ -59,7 +60,7 @@ pub struct Forward {
     /// Whether a prediction is the softmax of the network's output.
     pub softmax: bool,
     /// How convolutions are computed.
-    pub algorithm: Algorithm,
+    pub algorithm: Choice,
     /// Worker threads; 0 is one for each core.
     pub threads: usize,
     /// What has no effect.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::conv::Method;
 use crate::data::Rebalance;
 use crate::network::hdf5_file::Layout;
 use crate::volume::Extent;
@@ -101,7 +102,7 @@ fn every_key_has_its_meaning() {
         anneal_factor: 0.997,
         anneal_every: 50,
         iterations: 7000,
-        algorithm: Algorithm::Fft,
+        algorithm: Choice::Fixed(Method::Fft),
         report_every: 7,
         validate_every: 70,
         validate_patches: 3,
@@ -125,7 +126,7 @@ fn every_key_has_its_meaning() {
         [(1, desk.path("raw1.tif"), Preprocess::Standard2d), (3, desk.path("raw2.tif"), Preprocess::None)]
     );
     assert_eq!((forward.model, forward.prefix), (Some(desk.path("trained.h5")), desk.path("out/pred")));
-    assert!(forward.mirror && !forward.softmax && forward.algorithm == Algorithm::Auto);
+    assert!(forward.mirror && !forward.softmax && forward.algorithm == Choice::Measure);
 }
 
 #[test]
@@ -159,10 +160,10 @@ fn aliases() {
     assert!(job("train_net = out/a\ntrain_net_prefix = out/b\n").out.ends_with("out/b"));
     assert!(job("train_net_prefix = out/b\ntrain_net = out/a\n").out.ends_with("out/b"));
     for (keys, algorithm) in [
-        ("is_train_optimize = yes\n", Algorithm::Auto),
-        ("is_train_optimize = no\n", Algorithm::Direct),
-        ("force_fft = yes\n", Algorithm::Fft),
-        ("is_train_optimize = no\ntrain_conv_mode = fft\n", Algorithm::Fft),
+        ("is_train_optimize = yes\n", Choice::Measure),
+        ("is_train_optimize = no\n", Choice::Fixed(Method::Direct)),
+        ("force_fft = yes\n", Choice::Fixed(Method::Fft)),
+        ("is_train_optimize = no\ntrain_conv_mode = fft\n", Choice::Fixed(Method::Fft)),
     ] {
         assert_eq!(job(keys).algorithm, algorithm, "{keys}");
     }
