@@ -18,6 +18,7 @@ pub(crate) mod blocking;
 pub(crate) mod columns;
 pub(crate) mod combine;
 pub(crate) mod family;
+pub(crate) mod fill;
 pub(crate) mod forward;
 pub(crate) mod geometry;
 pub(crate) mod lines;
