@@ -12,7 +12,7 @@
 //! voxels of `dy` (*scattered*), which leaves of the convolution a product of matrices.
 
 use super::Geometry;
-use super::blocking::{Largest, Part};
+use super::blocking::{Largest, Part, equal_parts, largest};
 use super::combine::{Combine, Term};
 use super::family::{MAX_ROWS, MAX_VECTORS, best_rows, cost_of_rows};
 use super::panel::{Panel, TapRows, odd_lines};
@@ -28,9 +28,8 @@ const PANEL_FLOATS: usize = 128 * 1024;
 const BAND_FLOATS: usize = 32 * 1024;
 /// Floats of a slab of all products with all taps.
 const SLAB_FLOATS: usize = 32 * 1024;
-/// Positions of a plane in a panel, at least: so many that the rest of a run, and rows that fewer taps reach, weigh
-/// little; or, where these do not fit, enough for the widest tiles.
-const POSITIONS: [usize; 2] = [512, 96];
+/// Positions of a plane in a panel, at least: enough for the widest tiles.
+const LEAST_POSITIONS: usize = 96;
 /// Rows of a slab of which the tiles are of full height.
 const FULL_ROWS: usize = 24;
 
@@ -73,24 +72,25 @@ impl BackwardData {
         let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, band: height, group: 1 };
         if !scattered {
             let distance = Panel::distance(&geometry);
-            let reach = [geometry.reach(0) / distance, geometry.reach(1)];
-            let [stride_z, stride_y, _] = geometry.stride;
-            let least = |positions: usize| positions.div_ceil(width).min(height);
-            let found = POSITIONS.into_iter().find_map(|positions| {
-                Largest::of_least_copies(
-                    [depth, height],
-                    distance,
-                    |planes, rows| rows >= least(positions) && pass.panel_bound(planes, rows) <= PANEL_FLOATS,
-                    |planes, rows| {
-                        [(planes + reach[0]).div_ceil(stride_z), (rows + reach[1]).div_ceil(stride_y)]
-                    },
-                )
-            });
-            let [.., least] = POSITIONS.map(least);
-            pass.largest = found.unwrap_or(Largest { planes: 1, distance, rows: least });
+            let least_rows = |positions: usize| positions.div_ceil(width).min(height);
+            let row = least_rows(LEAST_POSITIONS);
+            pass.largest = Largest { planes: 1, distance, rows: row };
+            let mut best = f32::INFINITY;
+            for rows in equal_parts(height).take_while(|&rows| rows >= row) {
+                let fits = |planes| pass.panel_bound(planes, rows) <= PANEL_FLOATS;
+                let planes = largest(depth.div_ceil(distance), fits);
+                if planes == 0 {
+                    continue;
+                }
+                let candidate = Self { largest: Largest { planes, distance, rows }, ..pass };
+                let cost = candidate.cost(0..depth * height, geometry.c_in);
+                if cost < best {
+                    (best, pass.largest) = (cost, candidate.largest);
+                }
+            }
             // a band of the slab
             let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
-            pass.band = if in_place { height } else { (BAND_FLOATS / high / width).clamp(least, height) };
+            pass.band = if in_place { height } else { (BAND_FLOATS / high / width).clamp(row, height) };
         }
         let family = kernels.micro().convolve;
         let cost = |group: usize| {
@@ -128,19 +128,30 @@ impl BackwardData {
     /// The modelled time of a call for some input rows and a number of input channels, in vector operations.
     pub fn cost(&self, rows: Range<usize>, in_channels: usize) -> f32 {
         /// Operations for each vector that is copied and for each row, and for each vector of products.
-        const COPY: usize = 3;
+        const COPY: usize = 10;
         const COPY_ROW: usize = 3;
         const COMBINE: usize = 5;
+        /// The same where rows are taken one by one.
+        const COMBINE_ROW: usize = 16;
+        /// Operations for each call of a micro-kernel, and for each weight: a run reads a quarter of a cache line in one.
+        const CALL: usize = 60;
+        const WEIGHT: f32 = 0.25;
         let Self { kernels, geometry, .. } = self;
         let lanes = kernels.lanes();
         let [_, height, columns] = geometry.input;
         let [out_depth, out_height, width] = geometry.output();
-        let (mut vectors, mut terms, mut copied) = (0, 0, 0);
+        let family = kernels.micro().convolve;
+        let rows_of_tile = best_rows(family, in_channels * self.apart());
+        let widest = family[rows_of_tile - 1].len();
+        let (mut vectors, mut terms, mut copied, mut tiles, mut taps) = (0, 0, 0, 0, 0);
         for part in self.largest.parts(height, rows) {
             let taps_z: usize = part.planes().map(|plane| geometry.taps_of(0, plane).count()).sum();
             if self.scattered {
                 let taps_y: usize = part.rows.map(|row| geometry.taps_of(1, row).count()).sum();
-                vectors += geometry.output_len().div_ceil(lanes);
+                let all = geometry.output_len().div_ceil(lanes);
+                vectors += all;
+                tiles += all.div_ceil(widest);
+                taps += 1;
                 terms += taps_z * taps_y;
                 copied += out_depth * out_height;
             } else {
@@ -148,14 +159,19 @@ impl BackwardData {
                 copied += self.readers(&part).1 * geometry.readers(1, &part.rows).len();
                 for segment in segments(geometry, part.rows, self.band) {
                     let taps_y = geometry.taps_of(1, segment.first).count();
-                    vectors += taps_z * taps_y * (segment.count * width).div_ceil(lanes);
+                    let of_segment = (segment.count * width).div_ceil(lanes);
+                    vectors += taps_z * taps_y * of_segment;
+                    tiles += part.planes * of_segment.div_ceil(widest);
+                    taps += taps_z * taps_y;
                 }
             }
         }
-        let multiply_adds = cost_of_rows(kernels.micro().convolve, in_channels * self.apart());
+        let multiply_adds = cost_of_rows(family, in_channels * self.apart());
+        let calling = tiles * (in_channels * self.apart()).div_ceil(rows_of_tile) * CALL;
+        let weights = (taps * geometry.c_out * in_channels * self.apart()) as f32 * WEIGHT;
         let copying = geometry.c_out * copied * (COPY_ROW + COPY * width.div_ceil(lanes));
-        let combining = in_channels * terms * geometry.kernel[2] * columns.div_ceil(lanes) * COMBINE;
-        (geometry.c_out * vectors) as f32 * multiply_adds + (copying + combining) as f32
+        let combining = in_channels * terms * geometry.kernel[2] * columns.div_ceil(lanes) * if self.scattered { COMBINE_ROW } else { COMBINE };
+        (geometry.c_out * vectors) as f32 * multiply_adds + (copying + combining + calling) as f32 + weights
     }
 
     /// Whether the work may be split by rows; if not, a call with a part of the rows costs as much as one with all.
@@ -281,8 +297,8 @@ impl BackwardData {
         let geometry = &self.geometry;
         let output = geometry.output();
         let distance = self.image().dilation[0];
-        let most_planes = (planes + geometry.reach(0) / distance).div_ceil(geometry.stride[0]) + 1;
-        let most_rows = (rows + geometry.reach(1)).div_ceil(geometry.stride[1]) + 1;
+        let most_planes = (planes + geometry.reach(0) / distance).div_ceil(geometry.stride[0]);
+        let most_rows = (rows + geometry.reach(1)).div_ceil(geometry.stride[1]);
         let (planes, rows) = if self.scattered {
             (output[0].div_ceil(distance), output[1])
         } else {

@@ -2,6 +2,7 @@
 
 use super::table::Entry;
 use crate::vector::{MAX_LANES, Vector, prefetch_write};
+use core::mem::MaybeUninit;
 
 /// Terms that are added in one pass over the rows.
 const GROUP: usize = 8;
@@ -50,21 +51,23 @@ pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
             let last = count.min(first + STRIPS * V::LANES);
             for group in (0..work.terms.len().max(1)).step_by(GROUP) {
                 let terms = &work.terms[group..work.terms.len().min(group + GROUP)];
-                // SAFETY: the tier is enabled; nothing is read yet.
-                let mut strips = [unsafe { Strip::<V>::nothing(work.source) }; STRIPS];
+                let mut memory = [const { MaybeUninit::<Strip<V>>::uninit() }; STRIPS];
                 let mut used = 0;
                 for m in (first..last).step_by(V::LANES) {
-                    // SAFETY: as above.
-                    strips[used] = unsafe { Strip::new(work, terms, phase + m * work.stride, count - m) };
+                    // SAFETY: the tier is enabled.
+                    let strip = unsafe { Strip::new(work, terms, phase + m * work.stride, count - m) };
+                    memory[used].write(strip);
                     used += 1;
                 }
+                // SAFETY: so many were written.
+                let strips = unsafe { core::slice::from_raw_parts(memory.as_ptr().cast::<Strip<V>>(), used) };
                 let accumulate = work.accumulate || group > 0;
                 for channel in 0..work.counts[0] {
                     for row in 0..work.counts[1] {
                         let from = channel * work.source_steps[0] + row * work.source_steps[1];
                         let to = channel * work.target_steps[0] + row * work.target_steps[1];
                         let to = work.target.wrapping_add(to);
-                        for strip in &strips[..used] {
+                        for strip in strips {
                             // the lines of the next channel arrive meanwhile
                             prefetch_write(to.wrapping_add(strip.at + work.target_steps[0]));
                             // SAFETY: the caller's contract; the strip knows which lanes of a row exist.
@@ -78,7 +81,6 @@ pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
 }
 
 /// One vector of a row of the target, and the terms that reach it.
-#[derive(Clone, Copy)]
 struct Strip<V: Vector> {
     sources: [*const f32; GROUP],
     masks: [V::Mask; GROUP],
@@ -93,27 +95,23 @@ struct Strip<V: Vector> {
 }
 
 impl<V: Vector> Strip<V> {
-    /// # Safety
-    /// The tier of `V` is enabled in the caller.
-    #[inline(always)]
-    unsafe fn nothing(source: *const f32) -> Self {
-        // SAFETY: the caller's contract.
-        let none = unsafe { V::first(0) };
-        Self { sources: [source; GROUP], masks: [none; GROUP], count: 0, whole: false, at: 0, lanes: 0 }
-    }
-
     /// The strip from column `at` on, of which `left` columns exist.
     ///
     /// # Safety
     /// The tier of `V` is enabled in the caller.
     #[inline(always)]
     unsafe fn new(work: &Combine<'_>, terms: &[Term], at: usize, left: usize) -> Self {
-        // SAFETY: the caller's contract.
-        let mut strip = unsafe { Self::nothing(work.source) };
+        let mut strip = Self {
+            sources: [work.source; GROUP],
+            // SAFETY: the caller's contract.
+            masks: [unsafe { V::first(0) }; GROUP],
+            count: 0,
+            whole: left >= V::LANES,
+            at,
+            lanes: left.min(V::LANES),
+        };
         let source_columns = work.columns[0] as isize;
         let padded = at + work.before;
-        (strip.at, strip.lanes) = (at, left.min(V::LANES));
-        strip.whole = left >= V::LANES;
         for term in terms {
             // divisions take their time, and strides are rare
             if work.stride > 1 && padded % work.stride != term.shift as usize % work.stride {
