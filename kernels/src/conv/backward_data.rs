@@ -33,13 +33,23 @@ const LEAST_POSITIONS: usize = 96;
 /// Rows of a slab of which the tiles are of full height.
 const FULL_ROWS: usize = 24;
 
+/// The taps whose products are kept apart, for the combination to add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Apart {
+    /// Those along x.
+    Columns,
+    /// Those along x and y: a plane of the gradient is one run.
+    Planes,
+    /// All: the gradient is one run.
+    All,
+}
+
 /// The backward pass to the input of a layer, with what is decided once for all calls.
 #[derive(Clone, Copy, Debug)]
 pub struct BackwardData {
     kernels: Kernels,
     geometry: Geometry,
-    /// Whether the products of all taps are kept apart, not only those along x.
-    scattered: bool,
+    apart: Apart,
     /// Whether the products are the gradient: there is nothing to combine.
     in_place: bool,
     /// Input planes and rows that are computed at a time.
@@ -53,27 +63,33 @@ pub struct BackwardData {
 impl BackwardData {
     /// Decides how the pass is divided.
     pub fn new(kernels: Kernels, geometry: Geometry) -> Self {
-        let apart_along_x = Self::divided(kernels, geometry, false);
-        let voxels = geometry.output_len();
-        if voxels * geometry.c_out > PANEL_FLOATS || voxels * geometry.taps() > SLAB_FLOATS {
-            return apart_along_x;
-        }
-        let all_apart = Self::divided(kernels, geometry, true);
         let cost = |pass: &Self| pass.cost(0..geometry.input[0] * geometry.input[1], geometry.c_in);
-        if cost(&all_apart) < cost(&apart_along_x) { all_apart } else { apart_along_x }
+        let mut best = Self::divided(kernels, geometry, Apart::Columns);
+        for apart in [Apart::Planes, Apart::All] {
+            let pass = Self::divided(kernels, geometry, apart);
+            if pass.fits() && cost(&pass) < cost(&best) {
+                best = pass;
+            }
+        }
+        best
     }
 
-    fn divided(kernels: Kernels, geometry: Geometry, scattered: bool) -> Self {
+    /// Whether the panel and the slab of one channel stay in a cache.
+    fn fits(&self) -> bool {
+        self.panel_len() <= PANEL_FLOATS && self.taps_apart() * self.slab_step() <= SLAB_FLOATS
+    }
+
+    fn divided(kernels: Kernels, geometry: Geometry, apart: Apart) -> Self {
         let [_, _, width] = geometry.output();
         let [depth, height, columns] = geometry.input;
         let all = Largest { planes: depth, distance: 1, rows: height };
         let plain = geometry.kernel[2] == 1 && geometry.padding[0][2] == 0 && width == columns;
-        let in_place = !scattered && plain && geometry.stride[1..] == [1, 1];
-        let mut pass = Self { kernels, geometry, scattered, in_place, largest: all, band: height, group: 1 };
-        if !scattered {
+        let in_place = apart == Apart::Columns && plain && geometry.stride[1..] == [1, 1];
+        let mut pass = Self { kernels, geometry, apart, in_place, largest: all, band: height, group: 1 };
+        if apart != Apart::All {
             let distance = Panel::distance(&geometry);
             let least_rows = |positions: usize| positions.div_ceil(width).min(height);
-            let row = least_rows(LEAST_POSITIONS);
+            let row = if apart == Apart::Planes { height } else { least_rows(LEAST_POSITIONS) };
             pass.largest = Largest { planes: 1, distance, rows: row };
             let mut best = f32::INFINITY;
             for rows in equal_parts(height).take_while(|&rows| rows >= row) {
@@ -89,20 +105,20 @@ impl BackwardData {
                 }
             }
             // a band of the slab
-            let high = (pass.apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.apart()));
+            let high = (pass.taps_apart() * geometry.c_in).min(FULL_ROWS.next_multiple_of(pass.taps_apart()));
             pass.band = if in_place { height } else { (BAND_FLOATS / high / width).clamp(row, height) };
         }
         let family = kernels.micro().convolve;
         let cost = |group: usize| {
             let rest = geometry.c_in % group;
-            (geometry.c_in / group) as f32 * cost_of_rows(family, group * pass.apart())
-                + cost_of_rows(family, rest * pass.apart())
+            (geometry.c_in / group) as f32 * cost_of_rows(family, group * pass.taps_apart())
+                + cost_of_rows(family, rest * pass.taps_apart())
         };
-        let full = FULL_ROWS.div_ceil(pass.apart());
-        let most = match (in_place, scattered) {
+        let full = FULL_ROWS.div_ceil(pass.taps_apart());
+        let most = match (in_place, apart) {
             (true, _) => geometry.c_in,
-            (_, true) => SLAB_FLOATS / (pass.apart() * pass.slab_step()),
-            _ => BAND_FLOATS / (pass.apart() * pass.slab_step()),
+            (_, Apart::All) => SLAB_FLOATS / (pass.taps_apart() * pass.slab_step()),
+            _ => BAND_FLOATS / (pass.taps_apart() * pass.slab_step()),
         };
         let most = most.max(full).min(geometry.c_in);
         let mut best = (f32::INFINITY, 1);
@@ -118,7 +134,7 @@ impl BackwardData {
 
     /// The output planes that the given input rows take their gradient from, or some more.
     pub fn reads(&self, rows: &Range<usize>) -> Range<usize> {
-        if self.scattered {
+        if self.apart == Apart::All {
             return 0..self.geometry.output()[0];
         }
         let height = self.geometry.input[1];
@@ -127,56 +143,71 @@ impl BackwardData {
 
     /// The modelled time of a call for some input rows and a number of input channels, in vector operations.
     pub fn cost(&self, rows: Range<usize>, in_channels: usize) -> f32 {
-        /// Operations for each vector that is copied and for each row, and for each vector of products.
+        /// Operations for each vector that is copied and for each row.
         const COPY: usize = 10;
         const COPY_ROW: usize = 3;
-        const COMBINE: usize = 5;
-        /// The same where rows are taken one by one.
-        const COMBINE_ROW: usize = 16;
         /// Operations for each call of a micro-kernel, and for each weight: a run reads a quarter of a cache line in one.
         const CALL: usize = 60;
         const WEIGHT: f32 = 0.25;
+        // Operations for each vector of products that is combined: more where this is done row by row.
+        let combine = match self.apart {
+            Apart::Columns => 5,
+            Apart::Planes => 6,
+            Apart::All => 16,
+        };
         let Self { kernels, geometry, .. } = self;
         let lanes = kernels.lanes();
         let [_, height, columns] = geometry.input;
         let [out_depth, out_height, width] = geometry.output();
         let family = kernels.micro().convolve;
-        let rows_of_tile = best_rows(family, in_channels * self.apart());
+        let rows_of_tile = best_rows(family, in_channels * self.taps_apart());
         let widest = family[rows_of_tile - 1].len();
-        let (mut vectors, mut terms, mut copied, mut tiles, mut taps) = (0, 0, 0, 0, 0);
+        let (mut vectors, mut terms, mut copied, mut tiles, mut weights) = (0.0, 0, 0, 0, 0);
+        // alone, a vector waits for the broadcasts of weights
+        let paid =
+            |taps: usize, vectors: usize| taps as f32 * if vectors == 1 { 1.3 } else { vectors as f32 };
         for part in self.largest.parts(height, rows) {
             let taps_z: usize = part.planes().map(|plane| geometry.taps_of(0, plane).count()).sum();
-            if self.scattered {
-                let taps_y: usize = part.rows.map(|row| geometry.taps_of(1, row).count()).sum();
+            let of_rows: usize = part.rows.clone().map(|row| geometry.taps_of(1, row).count()).sum();
+            if self.apart == Apart::All {
                 let all = geometry.output_len().div_ceil(lanes);
-                vectors += all;
+                vectors += paid(1, all);
                 tiles += all.div_ceil(widest);
-                taps += 1;
-                terms += taps_z * taps_y;
+                weights += 1;
+                terms += taps_z * of_rows;
                 copied += out_depth * out_height;
-            } else {
-                terms += if self.in_place { 0 } else { part.planes * part.rows.len() };
-                copied += self.readers(&part).1 * geometry.readers(1, &part.rows).len();
-                for segment in segments(geometry, part.rows, self.band) {
-                    let taps_y = geometry.taps_of(1, segment.first).count();
-                    let of_segment = (segment.count * width).div_ceil(lanes);
-                    vectors += taps_z * taps_y * of_segment;
-                    tiles += part.planes * of_segment.div_ceil(widest);
-                    taps += taps_z * taps_y;
-                }
+                continue;
+            }
+            let readers = geometry.readers(1, &part.rows).len();
+            copied += self.readers(&part).1 * readers;
+            if self.apart == Apart::Planes {
+                let of_plane = (readers * width).div_ceil(lanes);
+                vectors += paid(taps_z, of_plane);
+                tiles += part.planes * of_plane.div_ceil(widest);
+                weights += taps_z;
+                terms += part.planes * of_rows;
+                continue;
+            }
+            terms += if self.in_place { 0 } else { part.planes * part.rows.len() };
+            for segment in segments(geometry, part.rows, self.band) {
+                let taps = taps_z * geometry.taps_of(1, segment.first).count();
+                let of_segment = (segment.count * width).div_ceil(lanes);
+                vectors += paid(taps, of_segment);
+                tiles += part.planes * of_segment.div_ceil(widest);
+                weights += taps;
             }
         }
-        let multiply_adds = cost_of_rows(family, in_channels * self.apart());
-        let calling = tiles * (in_channels * self.apart()).div_ceil(rows_of_tile) * CALL;
-        let weights = (taps * geometry.c_out * in_channels * self.apart()) as f32 * WEIGHT;
+        let multiply_adds = cost_of_rows(family, in_channels * self.taps_apart());
+        let calling = tiles * (in_channels * self.taps_apart()).div_ceil(rows_of_tile) * CALL;
+        let weights = (weights * geometry.c_out * in_channels * self.taps_apart()) as f32 * WEIGHT;
         let copying = geometry.c_out * copied * (COPY_ROW + COPY * width.div_ceil(lanes));
-        let combining = in_channels * terms * geometry.kernel[2] * columns.div_ceil(lanes) * if self.scattered { COMBINE_ROW } else { COMBINE };
-        (geometry.c_out * vectors) as f32 * multiply_adds + (copying + combining + calling) as f32 + weights
+        let combining = in_channels * terms * geometry.kernel[2] * columns.div_ceil(lanes) * combine;
+        geometry.c_out as f32 * vectors * multiply_adds + (copying + combining + calling) as f32 + weights
     }
 
     /// Whether the work may be split by rows; if not, a call with a part of the rows costs as much as one with all.
     pub fn splits_rows(&self) -> bool {
-        !self.scattered
+        self.apart != Apart::All
     }
 
     /// Floats of scratch memory that [`BackwardData::run`] needs.
@@ -221,23 +252,32 @@ impl BackwardData {
         let (table, terms) = scratch.split_at_mut(self.table_len());
         for part in self.largest.parts(height, rows.clone()) {
             let source = Source::new(self, dy, dy_planes.start, &part, panel);
-            let all_terms = if self.scattered { self.all_terms(&part, terms) } else { &[] };
+            let all_terms = self.terms_of_rows(&part, source.first[1], terms);
             for first in (0..channels).step_by(self.group) {
                 let group = first..(first + self.group).min(channels);
                 let taps = group.start * geometry.taps()..group.end * geometry.taps();
                 let weights = weights.part(0..geometry.c_out, taps);
-                if self.scattered {
+                if self.apart == Apart::All {
                     self.products(&source, weights, slab, table);
                 }
                 let mut next = 0;
                 for plane in part.planes() {
                     let start = (plane * height + part.rows.start - rows.start) * columns;
                     let dx = dx.part(group.clone(), start..start + part.rows.len() * columns);
-                    if self.scattered {
-                        let terms = &all_terms[next..];
-                        next += self.scattered_plane(terms, accumulate, plane, &part.rows, dx, slab.as_ptr());
-                    } else {
-                        self.plane(&source, weights, accumulate, plane, &part.rows, dx, slab, table);
+                    match self.apart {
+                        Apart::Columns => {
+                            self.segments(&source, weights, accumulate, plane, &part.rows, dx, slab, table);
+                        }
+                        Apart::Planes => {
+                            self.products_of_plane(&source, weights, plane, slab, table);
+                            self.combine_rows(all_terms, accumulate, 1, &part.rows, dx, slab.as_ptr());
+                        }
+                        Apart::All => {
+                            let terms = &all_terms[next..];
+                            let taps_z = geometry.taps_of(0, plane).count();
+                            next +=
+                                self.combine_rows(terms, accumulate, taps_z, &part.rows, dx, slab.as_ptr());
+                        }
                     }
                 }
             }
@@ -245,37 +285,47 @@ impl BackwardData {
     }
 
     /// Rows of the slab for each input channel: the taps whose products are kept apart.
-    fn apart(&self) -> usize {
-        if self.scattered { self.geometry.taps() } else { self.geometry.kernel[2] }
+    fn taps_apart(&self) -> usize {
+        let [kz, ky, kx] = self.geometry.kernel;
+        match self.apart {
+            Apart::Columns => kx,
+            Apart::Planes => ky * kx,
+            Apart::All => kz * ky * kx,
+        }
     }
 
     /// Distance between rows of the slab.
     fn slab_step(&self) -> usize {
-        let width = self.geometry.output()[2];
-        odd_lines(if self.scattered {
-            self.geometry.output_len()
-        } else {
-            self.band.min(self.largest.rows) * width
+        let [depth, height, width] = self.geometry.output();
+        odd_lines(match self.apart {
+            Apart::Columns => self.band.min(self.largest.rows) * width,
+            Apart::Planes => height * width,
+            Apart::All => depth * height * width,
         })
     }
 
     fn slab_len(&self) -> usize {
-        if self.in_place { 0 } else { self.group * self.apart() * self.slab_step() }
+        if self.in_place { 0 } else { self.group * self.taps_apart() * self.slab_step() }
     }
 
     fn table_len(&self) -> usize {
-        let taps = table::floats::<Tap>(self.geometry.taps() / self.apart());
-        if self.scattered { taps } else { taps.max(table::floats::<Term>(self.apart())) }
+        let taps = table::floats::<Tap>(self.geometry.taps() / self.taps_apart());
+        if self.apart == Apart::Columns { taps.max(table::floats::<Term>(self.taps_apart())) } else { taps }
     }
 
     fn terms_len(&self) -> usize {
         let [depth, height, _] = self.geometry.output();
-        if self.scattered { table::floats::<Term>(self.apart() * depth * height) } else { 0 }
+        let rows = match self.apart {
+            Apart::Columns => 0,
+            Apart::Planes => height,
+            Apart::All => depth * height,
+        };
+        table::floats::<Term>(self.taps_apart() * rows)
     }
 
     /// The gradient of the output as the input of panels.
     fn image(&self) -> Geometry {
-        let distance = if self.scattered { 1 } else { Panel::distance(&self.geometry) };
+        let distance = if self.apart == Apart::All { 1 } else { Panel::distance(&self.geometry) };
         Geometry::valid(self.geometry.c_out, 1, self.geometry.output(), [1; 3], [distance, 1, 1])
     }
 
@@ -299,7 +349,7 @@ impl BackwardData {
         let distance = self.image().dilation[0];
         let most_planes = (planes + geometry.reach(0) / distance).div_ceil(geometry.stride[0]);
         let most_rows = (rows + geometry.reach(1)).div_ceil(geometry.stride[1]);
-        let (planes, rows) = if self.scattered {
+        let (planes, rows) = if self.apart == Apart::All {
             (output[0].div_ceil(distance), output[1])
         } else {
             (most_planes.min(output[0].div_ceil(distance)), most_rows.min(output[1]))
@@ -325,7 +375,7 @@ impl BackwardData {
         target: (*mut f32, usize),
         accumulate: bool,
     ) {
-        let (apart, all) = (self.apart(), self.geometry.taps());
+        let (apart, all) = (self.taps_apart(), self.geometry.taps());
         let family = self.kernels.micro().convolve;
         let rows = weights.cols() / all * apart;
         let block = best_rows(family, rows);
@@ -352,7 +402,7 @@ impl BackwardData {
         }
     }
 
-    /// Scattered: the products of a group with all taps, at all voxels of the gradient.
+    /// The products of a group with all taps, at all voxels of the gradient.
     fn products(&self, source: &Source<'_>, weights: Rows<'_>, slab: &mut [f32], table: &mut [f32]) {
         let taps = table::write(table, core::iter::once(Tap { source: 0, weight: 0 }));
         let runs = Runs::one(self.geometry.output_len());
@@ -361,43 +411,73 @@ impl BackwardData {
         unsafe { self.sweep(source, weights, taps, &runs, target, false) }
     }
 
-    /// Scattered: what each row of a part is the sum of, for the first row and all that follow.
-    fn all_terms<'a>(&self, part: &Part, memory: &'a mut [f32]) -> &'a [Term] {
+    /// The products of a group with all taps along y and x, at all voxels of the panel's rows, for one plane.
+    fn products_of_plane(
+        &self,
+        source: &Source<'_>,
+        weights: Rows<'_>,
+        plane: usize,
+        slab: &mut [f32],
+        table: &mut [f32],
+    ) {
+        let width = self.geometry.output()[2];
+        let taps = self.geometry.taps_of(0, plane).map(|(z, from_z)| Tap {
+            source: source.position(from_z, source.first[1], width) as u32,
+            weight: (z * self.taps_apart()) as u32,
+        });
+        let taps = table::write(table, taps);
+        let runs = Runs::one(source.rows * width);
+        let target = (slab.as_mut_ptr(), self.slab_step());
+        // SAFETY: the panel holds so many rows of every plane that a tap reads; the slab has a row of as many floats for
+        // each channel and tap kept apart.
+        unsafe { self.sweep(source, weights, taps, &runs, target, false) }
+    }
+
+    /// What each row of a part is the sum of, one row after the other, of each plane if all taps are kept apart;
+    /// `first` is the first row in the slab.
+    fn terms_of_rows<'a>(&self, part: &Part, first: usize, memory: &'a mut [f32]) -> &'a [Term] {
         let geometry = self.geometry;
         let [_, ky, kx] = geometry.kernel;
         let [_, height, width] = geometry.output();
         let (dilation, slab_step) = (geometry.dilation[2], self.slab_step());
-        let terms = part.planes().flat_map(|plane| part.rows.clone().map(move |row| (plane, row))).flat_map(
-            |(plane, row)| {
-                geometry.taps_of(0, plane).flat_map(move |(z, from_z)| {
-                    geometry.taps_of(1, row).flat_map(move |(y, from_y)| {
-                        (0..kx).map(move |x| Term {
-                            source: (((z * ky + y) * kx + x) * slab_step + (from_z * height + from_y) * width)
-                                as u32,
-                            shift: (x * dilation) as u32,
-                        })
-                    })
+        let of_row = move |row: usize, z: usize, from_z: usize| {
+            geometry.taps_of(1, row).flat_map(move |(y, from_y)| {
+                (0..kx).map(move |x| Term {
+                    source: (((z * ky + y) * kx + x) * slab_step + (from_z * height + from_y - first) * width)
+                        as u32,
+                    shift: (x * dilation) as u32,
                 })
-            },
-        );
-        table::write(memory, terms)
+            })
+        };
+        let rows = part.rows.clone();
+        match self.apart {
+            Apart::Columns => &[],
+            Apart::Planes => table::write(memory, rows.flat_map(|row| of_row(row, 0, 0))),
+            Apart::All => {
+                let all = part.planes().flat_map(|plane| rows.clone().map(move |row| (plane, row)));
+                let terms = all.flat_map(|(plane, row)| {
+                    geometry.taps_of(0, plane).flat_map(move |(z, from_z)| of_row(row, z, from_z))
+                });
+                table::write(memory, terms)
+            }
+        }
     }
 
-    /// Scattered: combines the products of a group for some rows of one plane, and returns how many `terms` that took.
-    fn scattered_plane(
+    /// Combines the products of a group for some rows of one plane, with `taps_z` taps along z kept apart, and returns how
+    /// many `terms` that took.
+    fn combine_rows(
         &self,
         terms: &[Term],
         accumulate: bool,
-        plane: usize,
+        taps_z: usize,
         rows: &Range<usize>,
         mut dx: RowsMut<'_>,
         slab: *const f32,
     ) -> usize {
         let geometry = &self.geometry;
-        let of_plane = geometry.taps_of(0, plane).count() * geometry.kernel[2];
         let mut next = 0;
         for row in rows.clone() {
-            let count = of_plane * geometry.taps_of(1, row).count();
+            let count = taps_z * geometry.taps_of(1, row).count() * geometry.kernel[2];
             let combine =
                 self.combine(&terms[next..next + count], slab, accumulate, row - rows.start, 1, &mut dx);
             // SAFETY: `kernels` proves the tier. A term's row of products lies in the slab, which was filled for the
@@ -425,7 +505,7 @@ impl BackwardData {
             source: slab,
             target: dx.as_mut_ptr().wrapping_add(first * columns),
             counts: [dx.rows(), count],
-            source_steps: [self.apart() * self.slab_step(), width],
+            source_steps: [self.taps_apart() * self.slab_step(), width],
             target_steps: [dx.stride(), columns * stride[1]],
             columns: [width, columns],
             stride: stride[2],
@@ -436,7 +516,7 @@ impl BackwardData {
 
     /// Computes some rows of one plane of the gradient for a group.
     #[allow(clippy::too_many_arguments, reason = "three operands, where, how and memory")]
-    fn plane(
+    fn segments(
         &self,
         source: &Source<'_>,
         weights: Rows<'_>,
@@ -491,6 +571,7 @@ struct Source<'a> {
     floats: &'a [f32],
     /// The first plane and row.
     first: [usize; 2],
+    rows: usize,
     /// Distance between its planes.
     distance: usize,
     plane_step: usize,
@@ -507,7 +588,7 @@ impl<'a> Source<'a> {
     ) -> Self {
         let image = pass.image();
         let [depth, height, _] = image.input;
-        let ((first_z, planes), rows) = if pass.scattered {
+        let ((first_z, planes), rows) = if pass.apart == Apart::All {
             ((0, depth), 0..height)
         } else {
             (pass.readers(part), pass.geometry.readers(1, &part.rows))
@@ -515,13 +596,16 @@ impl<'a> Source<'a> {
         let distance = part.distance;
         if planes == 0 || rows.is_empty() {
             // no tap reads anything
-            return Self { floats: &[], first: [0; 2], distance, plane_step: 0, channel_step: 0 };
+            let first = [first_z, rows.start];
+            return Self { floats: &[], first, rows: rows.len(), distance, plane_step: 0, channel_step: 0 };
         }
         let first = [first_z, rows.start];
+        let count = rows.len();
         let panel = Panel::of_phase(&image, first_z, planes, rows, TapRows::Shared);
         let floats = &mut memory[..image.c_in * panel.channel_step()];
         panel.fill(&pass.kernels, dy, first_plane, 0..image.c_in, floats);
-        Self { floats, first, distance, plane_step: panel.run_step(), channel_step: panel.channel_step() }
+        let (plane_step, channel_step) = (panel.run_step(), panel.channel_step());
+        Self { floats, first, rows: count, distance, plane_step, channel_step }
     }
 
     /// Where a row of the gradient starts.

@@ -106,8 +106,7 @@ impl Kernels {
                             gradients: gradients[(block * c_out + first_output) * map..].as_ptr(),
                             inputs: inputs[(block * c_in + first_input) * map..].as_ptr(),
                             map,
-                            sums: sums
-                                [((block * c_out + first_output) * c_in + first_input) * lanes..]
+                            sums: sums[((block * c_out + first_output) * c_in + first_input) * lanes..]
                                 .as_mut_ptr(),
                             sum_row: c_in * lanes,
                             accumulate: index % CHAIN > 0,
