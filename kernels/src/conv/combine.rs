@@ -5,9 +5,9 @@ use crate::vector::{MAX_LANES, Vector, prefetch_write};
 use core::mem::MaybeUninit;
 
 /// Terms that are added in one pass over the rows.
-const GROUP: usize = 8;
+const GROUP: usize = 14;
 /// Vectors of a row that are computed one after the other, so that memory is written in its order.
-const STRIPS: usize = 8;
+const STRIPS: usize = 4;
 
 /// A row of products with one tap, which is a part of a row of the gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
