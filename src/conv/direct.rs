@@ -122,9 +122,6 @@ impl Algorithm for Direct {
     }
 }
 
-/// Tasks for each worker that [`PlanBuilder::splits`] stands for.
-const TASKS_PER_WORKER: usize = 8;
-
 /// How many parts of the input maps, of the planes and of the output maps make about `splits` tasks of backward-weights.
 ///
 /// Parts of the input maps come first, since nothing is done twice for them; then planes, whose partial sums are added
@@ -136,8 +133,6 @@ fn weight_grid(splits: usize, geometry: &Geometry) -> (usize, usize, usize) {
     const VOXELS: usize = 800;
     /// Output maps that are worth preparing the input for.
     const OUTPUTS: usize = 16;
-    // a worker alone has nobody to share with
-    let splits = if splits <= TASKS_PER_WORKER { 1 } else { splits };
     let in_parts = (geometry.c_in * geometry.taps() / TERMS).clamp(1, splits.min(geometry.c_in));
     let depth = geometry.output()[0];
     let plane_parts = splits.div_ceil(in_parts).min(geometry.output_len() / VOXELS).clamp(1, depth);
@@ -182,6 +177,8 @@ impl Split {
         by_rows: bool,
         cost: impl Fn(Range<usize>, usize) -> f32,
     ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        /// Tasks for each worker that `splits` stands for.
+        const TASKS_PER_WORKER: usize = 8;
         /// What starting a task costs, in vector operations.
         const START: f32 = 4000.0;
         let &Self { maps, depth, height } = self;
@@ -198,9 +195,8 @@ impl Split {
             for row_parts in 1..=most {
                 let tasks = (map_parts * row_parts) as f32;
                 let largest = cost(row_part(row_parts, row_parts - 1), maps.div_ceil(map_parts)) + START;
-                // the time of the busiest worker, and some unevenness among workers
-                let uneven = if workers > 1.0 { 0.1 * largest } else { 0.0 };
-                let time = (tasks / workers).ceil() * largest + uneven;
+                // the time of the busiest worker, and some unevenness of the machine
+                let time = (tasks / workers).ceil() * largest + 0.1 * largest;
                 if time < best.0 {
                     best = (time, map_parts, row_parts);
                 }
