@@ -143,3 +143,24 @@ impl BackwardData {
         geometry.c_out as f32 * vectors * multiply_adds + (copying + combining + calling) as f32 + weights
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tiers;
+
+    #[test]
+    fn smaller_images_keep_more_taps_apart() {
+        for kernels in tiers() {
+            let apart = |channels: usize, size: usize| {
+                let geometry = Geometry::valid(channels, channels, [size + 2; 3], [3; 3], [1; 3]);
+                BackwardData::new(kernels, geometry).apart
+            };
+            assert_eq!(apart(40, 32), Apart::Columns, "{kernels:?}");
+            if kernels.lanes() == 16 {
+                assert_eq!(apart(40, 8), Apart::Planes);
+                assert_eq!(apart(256, 4), Apart::All);
+            }
+        }
+    }
+}
