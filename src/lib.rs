@@ -100,6 +100,7 @@ pub mod network;
 pub mod ops;
 pub mod plan;
 pub mod pool;
+pub mod segment;
 pub mod stats;
 pub mod trace;
 pub mod train;
