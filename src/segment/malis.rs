@@ -116,7 +116,10 @@ impl Forest {
         };
         Self {
             sets: UnionFind::new(segments.len()),
-            holdings: segments.iter().map(|&id| if id > 0 { vec![(id, share(id))] } else { Vec::new() }).collect(),
+            holdings: segments
+                .iter()
+                .map(|&id| if id > 0 { vec![(id, share(id))] } else { Vec::new() })
+                .collect(),
             totals: segments.iter().map(|&id| share(id)).collect(),
         }
     }

@@ -93,7 +93,10 @@ impl Regions {
             let joined = self.join(a, b);
             for (&other, contact) in &self.contacts[joined as usize] {
                 if contact.mean() > threshold {
-                    heap.push(Candidate { mean: contact.mean(), pair: [joined.min(other), joined.max(other)] });
+                    heap.push(Candidate {
+                        mean: contact.mean(),
+                        pair: [joined.min(other), joined.max(other)],
+                    });
                 }
             }
         }

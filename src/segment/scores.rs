@@ -41,7 +41,8 @@ impl Scores {
         let both: Vec<f64> = both.into_values().collect();
         let n: f64 = both.iter().sum::<f64>().max(1.0);
         let squares = |counts: &[f64]| counts.iter().map(|count| count * count).sum::<f64>();
-        let entropy = |counts: &[f64]| -counts.iter().map(|count| count / n * (count / n).log2()).sum::<f64>();
+        let entropy =
+            |counts: &[f64]| -counts.iter().map(|count| count / n * (count / n).log2()).sum::<f64>();
         let [of_both, of_here, of_there] = [&both, &here, &there].map(|counts| squares(counts));
         let [joint, bits_here, bits_there] = [&both, &here, &there].map(|counts| entropy(counts));
         let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };

@@ -71,8 +71,7 @@ mod tests {
     /// Two cells with a boundary of `gap` between them; noise of the boundary map is below 0.2.
     fn cells(gap: f32) -> (Tensor, Vec<u32>) {
         let size = Extent::new(2, 12, 21);
-        let truth: Vec<u32> =
-            (0..size.len()).map(|v| [1, 0, 2][(v % 21).clamp(9, 11).abs_diff(9)]).collect();
+        let truth: Vec<u32> = (0..size.len()).map(|v| [1, 0, 2][(v % 21).clamp(9, 11).abs_diff(9)]).collect();
         let inside = Tensor::from_fn(1, size, |v| {
             let noise = (v * 2_654_435_761 >> 9 & 255) as f32 / 256.0 * 0.15;
             if truth[v] == 0 { gap + noise } else { 0.85 + noise }
@@ -100,11 +99,8 @@ mod tests {
     #[test]
     fn small_segments_are_none() {
         let size = Extent::new(1, 1, 6);
-        let affinities = Tensor::from_slice(
-            3,
-            size,
-            &[[0.0, 0.9, 0.05, 0.9, 0.9, 0.9], [0.0; 6], [0.0; 6]].concat(),
-        );
+        let affinities =
+            Tensor::from_slice(3, size, &[[0.0, 0.9, 0.05, 0.9, 0.9, 0.9], [0.0; 6], [0.0; 6]].concat());
         let options = WatershedOptions { least: 3, ..WatershedOptions::default() };
         assert_eq!(watershed(&affinities, &options), [0, 0, 1, 1, 1, 1]);
     }

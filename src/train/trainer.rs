@@ -238,6 +238,7 @@ impl Trainer {
 
         let options = StepOptions {
             loss: loss_of(loss),
+            malis: job.malis.mode(),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
             algorithm: job.algorithm.choice(),
@@ -358,6 +359,7 @@ impl Trainer {
                 iteration: self.iteration,
                 loss: outcome.mean_loss(),
                 pixel_error: outcome.pixel_error(),
+                rand_error: self.step.rand_error(),
                 voxels: self.job.output_size.len() as u64,
                 elapsed: began.elapsed(),
                 eta,
@@ -397,6 +399,7 @@ impl Trainer {
             iteration: self.iteration,
             loss: found.outcome.mean_loss(),
             pixel_error: found.outcome.pixel_error(),
+            rand_error: found.rand_error,
             constant_error: Some(found.constant_error),
             voxels: found.voxels,
             elapsed: began.elapsed(),

@@ -3,11 +3,11 @@
 use super::*;
 use crate::volume::Extent;
 
-/// Affinities that are all different, in an order that `seed` mixes.
+/// Affinities that are all different, in an order that `seed` mixes; most are below one half.
 fn random(size: Extent, seed: usize) -> Tensor {
     let len = 3 * size.len();
     let step = (0..).map(|i| 2 * (len / 3 + seed + i) + 1).find(|&step| gcd(step, len) == 1).expect("a step");
-    Tensor::from_fn(3, size, |i| ((i * step + seed) % len + 1) as f32 / (len + 2) as f32)
+    Tensor::from_fn(3, size, |i| (((i * step + seed) % len + 1) as f32 / (len + 2) as f32).powi(2))
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -37,6 +37,7 @@ impl Runner {
         let engine = Engine::new(options)?.with_measurements_of(tuned);
         let step_options = StepOptions {
             loss: Loss::SQUARE,
+            malis: None,
             momentum: 0.9,
             weight_decay: 0.0,
             algorithm: subject.algorithm,
