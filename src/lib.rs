@@ -51,6 +51,7 @@
 //! // One iteration on output patches of 1 x 16 x 16 voxels, as a plan that runs again and again.
 //! let options = StepOptions {
 //!     loss: Loss::SQUARE,
+//!     malis: None,
 //!     momentum: 0.9,
 //!     weight_decay: 0.0,
 //!     algorithm: Choice::Estimate,
@@ -100,6 +101,7 @@ pub mod network;
 pub mod ops;
 pub mod plan;
 pub mod pool;
+pub mod segment;
 pub mod stats;
 pub mod trace;
 pub mod train;

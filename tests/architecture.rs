@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "atomic_file",
     "stats",
     "hdf5",
     "machine",
     "volume",
+    "segment",
     "fft",
     "pool",
     "trace",

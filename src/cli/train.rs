@@ -115,6 +115,11 @@ pub struct TrainArgs {
         value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
         help_heading = "Learning")]
     loss: Option<String>,
+    /// Weigh the gradients of affinities by what they decide for the segmentation (MALIS): pairs of voxels; these by the sizes
+    /// of their segments (frac), the number of voxels (num) or of pairs (pair); or constrained by the truth.
+    #[arg(long, value_name = "MODE", value_parser = ["off", "pairs", "frac", "num", "pair", "constrained"],
+        help_heading = "Learning")]
+    malis: Option<String>,
     /// The learning rate at the start.
     #[arg(long, value_name = "RATE", help_heading = "Learning")]
     eta: Option<f64>,
@@ -539,6 +544,7 @@ mod tests {
             iteration: 7,
             phase: Phase::Validation,
             loss: 0.5,
+            rand_error: None,
             pixel_error: 0.0912,
             constant_error: Some(0.208),
             eta: 0.01,

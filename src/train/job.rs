@@ -24,7 +24,7 @@ use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
-pub use options::{IsaChoice, LossKind, NoTuning, Target, Tuning};
+pub use options::{IsaChoice, LossKind, Malis, NoTuning, Target, Tuning};
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub struct Job {
 
     /// The loss; `auto` follows the target.
     pub loss: LossKind,
+    /// How the gradients of affinities are weighted by what they decide for the segmentation.
+    pub malis: Malis,
     /// The learning rate at the start.
     pub eta: f64,
     /// How much of the previous step is kept, in [0, 1).
@@ -149,6 +151,7 @@ impl Default for Job {
             augment: true,
             mirror: false,
             loss: LossKind::Auto,
+            malis: Malis::Off,
             eta: 0.01,
             momentum: 0.0,
             weight_decay: 0.0,
@@ -396,6 +399,12 @@ impl Job {
             "output-size",
             &self.output_size,
             "at least 1 voxel along each axis",
+        )?;
+        check(
+            self.malis == Malis::Off || self.target == Target::Affinity,
+            "malis",
+            &self.malis,
+            "off, or the target affinity, which is what it weighs",
         )?;
         check(positive(self.eta), "eta", &self.eta, "a number above 0")?;
         check((0.0..1.0).contains(&self.momentum), "momentum", &self.momentum, "a number from 0 to below 1")?;

@@ -241,6 +241,7 @@ impl Trainer {
 
         let options = StepOptions {
             loss: loss_of(loss),
+            malis: job.malis.mode(),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
             algorithm: job.algorithm,
@@ -362,6 +363,7 @@ impl Trainer {
                 iteration: self.iteration,
                 loss: outcome.mean_loss(),
                 pixel_error: outcome.pixel_error(),
+                rand_error: self.step.rand_error(),
                 voxels: self.job.output_size.len() as u64,
                 elapsed: began.elapsed(),
                 eta,
@@ -401,6 +403,7 @@ impl Trainer {
             iteration: self.iteration,
             loss: found.outcome.mean_loss(),
             pixel_error: found.outcome.pixel_error(),
+            rand_error: found.rand_error,
             constant_error: Some(found.constant_error),
             voxels: found.voxels,
             elapsed: began.elapsed(),

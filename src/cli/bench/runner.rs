@@ -47,6 +47,7 @@ impl Trainer {
         let Subject { network, output, algorithm } = subject;
         let options = StepOptions {
             loss: Loss::SQUARE,
+            malis: None,
             momentum: MOMENTUM,
             weight_decay: 0.0,
             algorithm: *algorithm,

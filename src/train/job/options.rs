@@ -10,6 +10,7 @@ use znn_kernels::Isa;
 use super::JobError;
 use crate::conv::TuningFile;
 use crate::data;
+use crate::segment::{Mode, Norm};
 
 /// What the network learns from the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,52 @@ impl fmt::Display for LossKind {
             LossKind::SquareSquare => "square-square",
             LossKind::BinomialCrossEntropy => "binomial-cross-entropy",
             LossKind::Softmax => "softmax",
+        })
+    }
+}
+
+/// How the gradients of affinities are weighted by what they decide for a segmentation ([`segment`](crate::segment)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Malis {
+    /// All alike.
+    #[default]
+    Off,
+    /// By pairs of voxels.
+    Pairs,
+    /// By pairs, as parts of the segments' sizes.
+    Frac,
+    /// By pairs, over the number of voxels.
+    Num,
+    /// By pairs, over their number.
+    Pair,
+    /// Mergers and splitters each by their number, with the truth as constraint.
+    Constrained,
+}
+
+impl Malis {
+    /// The mode, if there is one.
+    pub fn mode(self) -> Option<Mode> {
+        match self {
+            Malis::Off => None,
+            Malis::Pairs => Some(Mode::Plain(Norm::None)),
+            Malis::Frac => Some(Mode::Plain(Norm::Frac)),
+            Malis::Num => Some(Mode::Plain(Norm::Num)),
+            Malis::Pair => Some(Mode::Plain(Norm::Pair)),
+            Malis::Constrained => Some(Mode::Constrained),
+        }
+    }
+}
+
+impl fmt::Display for Malis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Malis::Off => "off",
+            Malis::Pairs => "pairs",
+            Malis::Frac => "frac",
+            Malis::Num => "num",
+            Malis::Pair => "pair",
+            Malis::Constrained => "constrained",
         })
     }
 }

@@ -71,7 +71,6 @@ pub(super) struct Keys<'a> {
     /// The keys of the native job, but for its files.
     pub layer: Table,
     pub prefix: Option<String>,
-    pub malis: bool,
     pub mirror: bool,
     pub threads: usize,
     pub target: Target,
@@ -89,7 +88,6 @@ impl<'a> Keys<'a> {
             entries: &section.entries,
             layer: defaults(),
             prefix: None,
-            malis: false,
             mirror: false,
             threads: 0,
             target: Target::Boundary,
@@ -132,15 +130,8 @@ impl<'a> Keys<'a> {
             warnings.push(self.ini.remark(entry.line, format!("`{}` has no effect: {message}", entry.key)));
         };
         match entry.key.as_str() {
-            "fnet_spec"
-            | "fdata_spec"
-            | "train_range"
-            | "test_range"
-            | "forward_range"
-            | "forward_net"
-            | "output_prefix"
-            | "malis_norm_type"
-            | "is_constrained_malis" => {}
+            "fnet_spec" | "fdata_spec" | "train_range" | "test_range" | "forward_range" | "forward_net"
+            | "output_prefix" | "malis_norm_type" => {}
             "num_threads" => {
                 let count: i64 = self.parse(entry, "a whole number")?;
                 self.threads = usize::try_from(count).unwrap_or(0);
@@ -229,7 +220,29 @@ impl<'a> Keys<'a> {
                 };
                 self.set("loss", Value::String(self.loss.to_string()));
             }
-            "is_malis" => self.malis = self.flag(entry)?,
+            "is_malis" => {
+                if self.flag(entry)? && !self.layer.contains_key("malis") {
+                    let mode = match self.entry("malis_norm_type").map(|entry| (entry, entry.value.as_str()))
+                    {
+                        None | Some((_, "none")) => "pairs",
+                        Some((_, mode @ ("frac" | "num" | "pair"))) => mode,
+                        Some((_, "constrain")) => "constrained",
+                        Some((entry, _)) => {
+                            return Err(self.expected(entry, "none, frac, num, pair or constrain"));
+                        }
+                    };
+                    self.set("malis", Value::String(mode.to_owned()));
+                }
+            }
+            "is_constrained_malis" => {
+                let is_malis = match self.entry("is_malis") {
+                    Some(entry) => self.flag(entry)?,
+                    None => false,
+                };
+                if self.flag(entry)? && is_malis {
+                    self.set("malis", Value::String("constrained".to_owned()));
+                }
+            }
             "eta" => self.number(entry, "eta", |v| v > 0.0, "a number above 0")?,
             "anneal_factor" => {
                 let expected = "a number above 0 and at most 1";

@@ -82,10 +82,6 @@ pub fn read_training(path: &Path) -> Result<Training, JobError> {
     let keys = Keys::read(&files.cfg, &mut warnings)?;
     let mut layer = keys.layer.clone();
     let mut set = |key: &str, value: Value| drop(layer.insert(key.to_owned(), value));
-    if keys.malis {
-        let line = keys.entry("is_malis").map_or(0, |entry| entry.line);
-        return Err(files.cfg.error(line, "is_malis: training with MALIS is not supported").into());
-    }
     let net = keys.net()?;
     let network = spec::read(&net)?.network;
     let data = files.data_set(&network)?;
