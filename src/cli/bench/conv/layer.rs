@@ -106,10 +106,10 @@ impl Pass {
         self != Self::BackwardData || !case.is_first()
     }
 
-    /// The passes for which the algorithm is chosen.
+    /// The passes for which the algorithm is chosen: forward stands for itself, though it prepares the weights each time.
     pub fn tuned_for(self, case: &LayerCase) -> Passes {
         match self {
-            Self::Inference => Passes::Inference,
+            Self::Forward | Self::Inference => Passes::Inference,
             _ if case.is_first() => Passes::FirstLayer,
             _ => Passes::Training,
         }
