@@ -3,8 +3,10 @@
 //!
 //! | to do | see |
 //! |---|---|
+//! | convolve arrays of one's own: forward and both backward passes | [`Conv3d`] |
 //! | describe a network | [`network::spec`], the text format; [`network::Network`] |
 //! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
+//! | apply and train a network on arrays of one's own | [`Session`] |
 //! | train step by step, on images of one's own | [`train::TrainingStep`] |
 //! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
 //! | run a network over a volume of any size | [`infer::dense`] |
@@ -91,6 +93,7 @@
 pub mod atomic_file;
 pub mod conv;
 pub mod data;
+pub mod embed;
 pub mod engine;
 pub mod fft;
 pub mod hdf5;
@@ -100,7 +103,15 @@ pub mod network;
 pub mod ops;
 pub mod plan;
 pub mod pool;
+pub mod session;
 pub mod stats;
 pub mod trace;
 pub mod train;
 pub mod volume;
+
+pub use conv::Problem;
+pub use embed::{Conv3d, Conv3dError, Conv3dOptions, Strides};
+pub use engine::{Engine, EngineOptions};
+pub use session::Session;
+pub use volume::{Extent, Tensor};
+pub use znn_kernels::{Isa, Transfer};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 18] = [
     "atomic_file",
     "stats",
     "hdf5",
@@ -16,10 +16,12 @@ const ORDER: [&str; 16] = [
     "conv",
     "ops",
     "engine",
+    "embed",
     "network",
     "data",
     "infer",
     "train",
+    "session",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -13,7 +13,7 @@ mod winograd;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use problem::Problem;
+pub use problem::{Problem, ProblemError};
 pub use tuner::{Choice, Passes, Tuner, UnknownChoice, estimate};
 pub use winograd::{Accuracy, UnknownAccuracy};
 use znn_kernels::{Kernels, Transfer};
@@ -35,6 +35,16 @@ pub enum Method {
 impl Method {
     /// All algorithms.
     pub const ALL: [Method; 3] = [Method::Direct, Method::Fft, Method::Winograd];
+
+    /// Whether one [`Algorithm`] may be asked for the forward or the backward-data pass of several images, all of which
+    /// use the same prepared weights.
+    pub fn shares_weights(self) -> bool {
+        match self {
+            Method::Direct | Method::Winograd => true,
+            // It remembers the spectra of one image.
+            Method::Fft => false,
+        }
+    }
 
     /// The name used in options and reports.
     pub fn name(self) -> &'static str {
@@ -100,7 +110,8 @@ pub struct WeightGradient {
     pub sum: Sum,
 }
 
-/// The passes of one layer. Each is asked for at most once, forward first.
+/// The passes of one layer. Each is asked for at most once, forward first; forward and backward-data of tiles may be asked
+/// for several images (see [`Method::shares_weights`]).
 pub trait Algorithm {
     /// `y = transfer(x * w + bias)`.
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination);

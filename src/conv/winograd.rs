@@ -14,6 +14,9 @@ pub(super) struct Winograd {
     kernels: Kernels,
     geometry: Geometry,
     tiles: Tiles,
+    /// The transformed weights of the forward and of the backward-data pass, which several images share.
+    forward: Option<Buffer>,
+    backward_data: Option<Buffer>,
 }
 
 /// Whether there are tiles for `problem`.
@@ -119,7 +122,7 @@ impl Winograd {
     pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
         let geometry = layer.problem.geometry();
         let tiles = Tiles::new(&geometry, tools.accuracy);
-        Self { layer, kernels: tools.kernels, geometry, tiles }
+        Self { layer, kernels: tools.kernels, geometry, tiles, forward: None, backward_data: None }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -208,13 +211,18 @@ impl Winograd {
 impl Algorithm for Winograd {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
         let shape = Shape::forward(&self.geometry, self.tiles.forward);
-        let transformed = self.transform_weights(plan, "transform_forward", shape);
+        let transformed =
+            self.forward.unwrap_or_else(|| self.transform_weights(plan, "transform_forward", shape));
+        self.forward = Some(transformed);
         self.pass(plan, "forward", shape, transformed, x, to);
     }
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
         let shape = Shape::backward_data(&self.geometry, self.tiles.backward_data);
-        let transformed = self.transform_weights(plan, "transform_backward_data", shape);
+        let transformed = self
+            .backward_data
+            .unwrap_or_else(|| self.transform_weights(plan, "transform_backward_data", shape));
+        self.backward_data = Some(transformed);
         let to = Destination { y: dx, accumulate, bias: None, transfer: Transfer::IDENTITY };
         self.pass(plan, "backward_data", shape, transformed, dy, to);
     }
