@@ -20,7 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outputs = dense(&engine, &network, &parameters, &volume, &options, |_done, _all| true)?;
     let result = &outputs.expect("nobody ended it early")[0];
 
-    println!("field of view {}, {} maps of {} voxels", network.fov(), result.channels(), result.extent());
+    println!(
+        "field of view {}, {} maps of {} voxels",
+        network.shapes(Extent::ONE)?.fov(),
+        result.channels(),
+        result.extent()
+    );
     println!("{} threads, {}: {:.1?}", engine.pool().threads(), engine.kernels().isa(), start.elapsed());
     assert!(result.data().iter().all(|value| (0.0..=1.0).contains(value)));
     Ok(())
