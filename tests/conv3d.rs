@@ -196,10 +196,9 @@ fn passes_match_their_definitions() {
             let place = Case::place(case.output, c_out, out_voxels);
             for n in 0..case.batch {
                 for (o, &bias) in bias.iter().enumerate() {
-                    for p in place(n, o)..place(n, o) + out_voxels {
-                        db.add(o, dy[p], 1.0);
-                        y.add(p, bias, 1.0);
-                    }
+                    let map = place(n, o)..place(n, o) + out_voxels;
+                    dy[map.clone()].iter().for_each(|&dy| db.add(o, dy, 1.0));
+                    map.for_each(|p| y.add(p, bias, 1.0));
                 }
             }
 
