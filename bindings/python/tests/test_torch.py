@@ -102,15 +102,18 @@ def test_what_is_not_supported_says_so():
 
 
 class UNet(nn.Module):
-    """Two resolutions, normalisation, skip connection by concatenation, transposed convolution."""
+    """Two resolutions, normalisation, skip connection by concatenation, transposed convolution.
+
+    Smooth: where a value near zero falls to the other side of a ReLU by rounding, gradients jump.
+    """
 
     def __init__(self, width=8):
         super().__init__()
 
         def block(c_in, c_out):
             return nn.Sequential(
-                nn.Conv3d(c_in, c_out, 3, padding=1), nn.BatchNorm3d(c_out), nn.ReLU(),
-                nn.Conv3d(c_out, c_out, 3, padding=1), nn.BatchNorm3d(c_out), nn.ReLU(),
+                nn.Conv3d(c_in, c_out, 3, padding=1), nn.BatchNorm3d(c_out), nn.SiLU(),
+                nn.Conv3d(c_out, c_out, 3, padding=1), nn.BatchNorm3d(c_out), nn.SiLU(),
             )  # fmt: skip
 
         self.down, self.deep = block(1, width), block(width, 2 * width)
@@ -119,7 +122,7 @@ class UNet(nn.Module):
 
     def forward(self, x):
         skip = self.down(x)
-        deep = self.deep(F.max_pool3d(skip, 2))
+        deep = self.deep(F.avg_pool3d(skip, 2))
         return self.head(self.merge(torch.cat([skip, self.up(deep)], 1)))
 
 
@@ -143,11 +146,11 @@ def loss_and_gradients(model, x):
 
 
 def assert_same_gradients(found, expected):
-    assert abs(found[0].item() - expected[0].item()) <= 1e-4 * abs(expected[0].item())
+    assert abs(found[0].item() - expected[0].item()) <= 1e-5 * abs(expected[0].item())
     # Biases before a normalisation have no gradient but rounding: errors are measured by the largest gradient.
     scale = max(e.abs().max().item() for e in expected[1])
     for f, e in zip(found[1], expected[1]):
-        assert (f - e).abs().max().item() <= 1e-4 * scale
+        assert (f - e).abs().max().item() <= 1e-5 * scale
 
 
 def test_a_unet_gives_the_same():
