@@ -62,6 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         momentum: 0.9,
         weight_decay: 0.0,
         algorithm: Choice::Measure,
+        malis: None,
         inspect: false,
     };
     let mut step = TrainingStep::new(&engine, &network, output, &options)?;

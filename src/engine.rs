@@ -1,10 +1,14 @@
 //! What one use of the library owns: threads, kernels, transforms, and what it has measured.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use znn_kernels::{Isa, Kernels};
 
-use crate::conv::{Accuracy, Choice, Method, Passes, Problem, Tools, Tuner, estimate};
+use crate::conv::{
+    Accuracy, Choice, Decision, PassCost, Passes, Problem, Tools, Tuner, TuningFile, costs, estimate,
+    of_method,
+};
 use crate::fft::{Effort, Planner};
 use crate::pool::{Policy, Pool, PoolError, PoolOptions};
 use crate::trace::TraceFile;
@@ -14,12 +18,21 @@ use crate::trace::TraceFile;
 pub struct EngineOptions {
     /// Worker threads; `None`: one for each core that the process may use.
     pub threads: Option<usize>,
+    /// The processors of the workers, by the system's numbers; `None`: of all that the process may use those with the fewest
+    /// workers of its other engines, one of each core first.
+    pub cores: Option<Vec<usize>>,
     /// The instruction-set tier; `None`: the widest of this machine.
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
     /// How exact results must be.
     pub accuracy: Accuracy,
+    /// Bytes that a convolution layer may take for what its algorithm derives from weights and images (spectra), at most;
+    /// `None`: [`Engine::WORKSPACE`].
+    pub workspace: Option<usize>,
+    /// The file that keeps which algorithms measured fastest; `None`: they are measured again by each engine. The program
+    /// takes [`TuningFile::default_path`]. What is wrong with the file is told by [`Engine::take_warnings`].
+    pub tuning: Option<PathBuf>,
     /// The number of workers for which plans divide the work; `None`: those that there are.
     pub plan_threads: Option<usize>,
     /// Which ready task goes next.
@@ -52,29 +65,44 @@ pub struct Engine {
     plan_threads: usize,
     deterministic: bool,
     accuracy: Accuracy,
+    workspace: usize,
 }
 
 impl Engine {
+    /// Bytes that a convolution layer may take for what its algorithm derives, unless
+    /// [`EngineOptions::workspace`] says otherwise.
+    pub const WORKSPACE: usize = 2 << 30;
+
     /// Starts the workers.
     pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
         let isa = options.isa.unwrap_or_else(Isa::best);
         let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
         let pool = Pool::new(PoolOptions {
             threads: options.threads,
+            cores: options.cores.clone(),
             policy: options.policy,
             events: options.events,
             ..PoolOptions::default()
         })?;
         // A measured plan may differ from run to run, and with it the last bits.
+        let workspace = options.workspace.unwrap_or(Self::WORKSPACE);
+        let tuner = match &options.tuning {
+            Some(path) => {
+                let (threads, accuracy) = (pool.threads(), options.accuracy);
+                Tuner::with_file(TuningFile::new(path.clone(), isa, threads, accuracy, workspace))
+            }
+            None => Tuner::default(),
+        };
         let effort = if options.deterministic { Effort::Estimate } else { Effort::Measure };
         Ok(Self {
             plan_threads: options.plan_threads.unwrap_or(pool.threads()),
             pool,
             kernels,
             planner: Planner::new(effort),
-            tuner: Arc::default(),
+            tuner: Arc::new(tuner),
             deterministic: options.deterministic,
             accuracy: options.accuracy,
+            workspace,
         })
     }
 
@@ -100,7 +128,12 @@ impl Engine {
 
     /// Kernels and transforms.
     pub fn tools(&self) -> Tools<'_> {
-        Tools { kernels: self.kernels, planner: &self.planner, accuracy: self.accuracy }
+        Tools {
+            kernels: self.kernels,
+            planner: &self.planner,
+            accuracy: self.accuracy,
+            workspace: self.workspace,
+        }
     }
 
     /// Whether results have the same bits for any number of threads.
@@ -113,14 +146,25 @@ impl Engine {
         crate::plan::PlanBuilder::new(self.plan_threads, self.deterministic)
     }
 
-    /// The algorithm for `problem`. A deterministic engine estimates where it is asked to measure.
-    pub fn method(&self, choice: Choice, problem: &Problem, passes: Passes) -> Method {
+    /// What computes the passes of `problem`. A deterministic engine estimates where it is asked to measure; a fixed
+    /// method leaves what it cannot compute to the [direct one](crate::conv::Method::or_direct).
+    pub fn method(&self, choice: Choice, problem: &Problem, passes: Passes) -> Decision {
         match choice {
-            Choice::Fixed(method) => method,
+            Choice::Fixed(method) => of_method(method, problem, passes, self.tools()),
             Choice::Measure if !self.deterministic => {
                 self.tuner.measure(problem, passes, &self.pool, self.tools())
             }
             Choice::Measure | Choice::Estimate => estimate(problem, passes, self.tools()),
         }
+    }
+
+    /// Measures what each pass of a layer costs.
+    pub fn costs(&self, decision: Decision, problem: &Problem, passes: Passes) -> Vec<PassCost> {
+        costs(decision, problem, passes, &self.pool, self.tools())
+    }
+
+    /// What went wrong with the file of measurements since this was asked last, a text each.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.tuner.take_warnings()
     }
 }

@@ -4,9 +4,9 @@
 //! | to do | see |
 //! |---|---|
 //! | convolve arrays of one's own: forward and both backward passes | [`Conv3d`] |
+//! | apply and train a network on arrays of one's own | [`Session`] |
 //! | describe a network | [`network::spec`], the text format; [`network::Network`] |
 //! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
-//! | apply and train a network on arrays of one's own | [`Session`] |
 //! | train step by step, on images of one's own | [`train::TrainingStep`] |
 //! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
 //! | run a network over a volume of any size | [`infer::dense`] |
@@ -53,6 +53,7 @@
 //! // One iteration on output patches of 1 x 16 x 16 voxels, as a plan that runs again and again.
 //! let options = StepOptions {
 //!     loss: Loss::SQUARE,
+//!     malis: None,
 //!     momentum: 0.9,
 //!     weight_decay: 0.0,
 //!     algorithm: Choice::Estimate,
@@ -103,6 +104,7 @@ pub mod network;
 pub mod ops;
 pub mod plan;
 pub mod pool;
+pub mod segment;
 pub mod session;
 pub mod stats;
 pub mod trace;

@@ -282,8 +282,14 @@ impl Session {
                 self.store()?;
                 self.step = None;
                 let loss = natural_loss(&self.network);
-                let options =
-                    StepOptions { loss, momentum, weight_decay, algorithm: self.algorithm, inspect: false };
+                let options = StepOptions {
+                    loss,
+                    momentum,
+                    weight_decay,
+                    algorithm: self.algorithm,
+                    malis: None,
+                    inspect: false,
+                };
                 let mut step = TrainingStep::new(&self.engine, &self.network, output, &options)?;
                 step.load(&self.parameters)?;
                 Step { output, momentum, weight_decay, step }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "atomic_file",
     "stats",
     "hdf5",
     "machine",
     "volume",
+    "segment",
     "fft",
     "pool",
     "trace",

@@ -174,9 +174,6 @@ fn passes_match_their_definitions() {
         let Problem { c_in, c_out, input, .. } = case.problem;
         let out_voxels = case.problem.output().len();
         for algorithm in METHODS {
-            if algorithm == Choice::Fixed(Method::Fft) && !case.problem.is_valid() {
-                continue;
-            }
             let engine = &engines[turn % engines.len()];
             let mut conv = Conv3d::new(engine, case.problem, &case.options(algorithm)).expect("a plan");
             let what = |pass: &str| format!("{pass} of {case:?} by {algorithm:?}");
@@ -353,8 +350,6 @@ fn what_cannot_be_is_an_error() {
     let overlapping = Some(Strides { image: 250, map: 124 });
     let error = new(good, Conv3dOptions { batch: 2, input: overlapping, ..Default::default() });
     assert!(matches!(error, Some(Conv3dError::Strides { .. })), "{error:?}");
-    let error = new(good, Conv3dOptions { memory: Some(16), ..Default::default() });
-    assert!(matches!(error, Some(Conv3dError::MemoryBound { pass: "forward", .. })), "{error:?}");
 
     let mut conv = Conv3d::new(&engine, good, &Conv3dOptions::default()).unwrap();
     let (x, w, y) = ([0.0; 250], [0.0; 162], [0.0; 81]);
@@ -379,15 +374,18 @@ fn what_cannot_be_is_an_error() {
 }
 
 #[test]
-fn a_memory_bound_is_kept_by_another_algorithm() {
-    let engine = engine(2);
-    let problem = Problem::valid(8, 8, Extent::new(16, 16, 16), Extent::new(5, 5, 5), Extent::ONE);
-    let fft = Conv3dOptions { algorithm: Choice::Fixed(Method::Fft), ..Default::default() };
-    assert_eq!(Conv3d::new(&engine, problem, &fft).unwrap().method(), Method::Fft);
-    let memory = Some(1 << 20);
-    let conv = Conv3d::new(&engine, problem, &Conv3dOptions { memory, ..fft }).unwrap();
-    assert_eq!(conv.method(), Method::Direct);
-    assert!(conv.bytes() <= 5 << 20, "{}", conv.bytes());
+fn an_engine_bounds_what_algorithms_take() {
+    let problem = Problem::valid(8, 8, Extent::new(40, 40, 40), Extent::new(7, 7, 7), Extent::ONE);
+    let bytes = |workspace| {
+        let engine =
+            Engine::new(&EngineOptions { threads: Some(2), workspace, ..Default::default() }).unwrap();
+        let options = Conv3dOptions { algorithm: Choice::Estimate, ..Default::default() };
+        let conv = Conv3d::new(&engine, problem, &options).unwrap();
+        (conv.decision().forward.method(), conv.bytes())
+    };
+    let ((fast, much), (small, little)) = (bytes(None), bytes(Some(1 << 16)));
+    assert_eq!((fast, small), (Method::Fft, Method::Direct));
+    assert!(little < much / 4, "{little} of {much}");
 }
 
 #[test]

@@ -137,6 +137,7 @@ impl Golden {
     fn run(&self, engine: &Engine, method: Method) -> usize {
         let options = StepOptions {
             loss: self.loss(),
+            malis: None,
             momentum: self.case.momentum,
             weight_decay: self.case.weight_decay,
             algorithm: Choice::Fixed(method),

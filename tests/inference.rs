@@ -193,6 +193,7 @@ fn prediction_is_the_forward_pass_of_training() {
     let choice = Choice::Fixed(Method::Direct);
     let options = StepOptions {
         loss: Loss::SQUARE,
+        malis: None,
         momentum: 0.0,
         weight_decay: 0.0,
         algorithm: choice,

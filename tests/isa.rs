@@ -41,6 +41,7 @@ fn engine(isa: Isa) -> Result<Engine, EngineError> {
 fn train(engine: &Engine, network: &Arc<Network>, method: Method) -> (Vec<f64>, Parameters) {
     let options = StepOptions {
         loss: Loss::BINOMIAL_CROSS_ENTROPY,
+        malis: None,
         momentum: 0.9,
         weight_decay: 1e-3,
         algorithm: Choice::Fixed(method),

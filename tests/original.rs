@@ -57,6 +57,7 @@ fn a_stored_network_reproduces_output_gradient_and_error() {
     for method in [Method::Direct, Method::Fft] {
         let options = StepOptions {
             loss: Loss::Softmax,
+            malis: None,
             momentum: 0.0,
             weight_decay: 0.0,
             algorithm: Choice::Fixed(method),

@@ -280,8 +280,39 @@ fn networks_are_described() {
     let (stdout, _) = desk.succeed("info --net net.znn --output-size 1,12,12 --plan");
     for layer in ["conv1 ", "conv2 "] {
         let line = stdout.lines().rfind(|line| line.trim_start().starts_with(layer)).unwrap();
-        assert!(line.ends_with(": direct") || line.ends_with(": fft"), "{line}");
+        assert!(["  direct", "  fft ", "  winograd "].iter().any(|name| line.contains(name)), "{line}");
     }
+}
+
+#[test]
+fn convolutions_are_described_and_decisions_kept() {
+    let desk = Desk::new();
+    let info = "info --net net.znn --output-size 1,12,12 --plan --threads 2";
+    let (text, warnings) = desk.succeed(&format!("{info} --tuning none"));
+    assert_eq!(warnings, "");
+    assert!(!desk.path("cache").exists());
+    for word in ["forward", "backward_data", "backward_weights", "  ms  ", "memory\n", "\nsum  "] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let (fixed, _) = desk.succeed(&format!("{info} --algorithm fft --inference"));
+    assert!(fixed.contains(" fft ") && !fixed.contains("backward"), "{fixed}");
+    assert!(!desk.path("cache").exists(), "nothing was measured to be decided");
+
+    desk.succeed(info);
+    let kept = desk.path("cache/znn/tuning.jsonl");
+    let decisions = std::fs::read_to_string(&kept).unwrap();
+    assert!(decisions.starts_with("{\"znn_tuning\":1}\n"), "{decisions}");
+    desk.succeed(info);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), decisions);
+    desk.succeed(&format!("{info} --tuning own.jsonl"));
+    assert!(desk.path("own.jsonl").exists());
+
+    desk.write("notes.txt", "not to be lost");
+    let (_, warning) = desk.succeed(&format!("{info} --tuning notes.txt"));
+    assert!(warning.starts_with("warning: notes.txt, line 1: not a tuning file"), "{warning}");
+    let (_, warning) = desk.succeed(&format!("{TRAIN} --iterations 2 --out run --tuning notes.txt"));
+    assert!(warning.contains("notes.txt, line 1: not a tuning file"), "{warning}");
+    assert_eq!(std::fs::read_to_string(desk.path("notes.txt")).unwrap(), "not to be lost");
 }
 
 #[test]

@@ -47,6 +47,7 @@ nodes out2 type=transfer size=1 function=linear
 fn options(method: Method) -> StepOptions {
     StepOptions {
         loss: Loss::SQUARE,
+        malis: None,
         momentum: 0.9,
         weight_decay: 1e-4,
         algorithm: Choice::Fixed(method),
@@ -94,6 +95,29 @@ fn the_network_of_everything_has_every_type() {
         assert!(network.nodes().iter().any(|node| node.kind == kind), "{kind:?}");
     }
     assert!(network.inputs().count() == 2 && network.outputs().count() == 2);
+}
+
+#[test]
+fn a_loop_over_the_tasks_computes_what_the_pool_does() {
+    let network = network(EVERYTHING);
+    let engine = engine(2, true);
+    let train = |in_order: fn(u64) -> bool| {
+        let options = options(Method::Direct);
+        let mut step = TrainingStep::new(&engine, &network, OUTPUT, &options).expect("a plan");
+        let mut parameters = Parameters::init(&network, 5);
+        step.load(&parameters).expect("load");
+        for key in 0..6 {
+            let images = Images::random(&network, &step, key);
+            let run = if in_order(key) { TrainingStep::run_in_order } else { TrainingStep::run };
+            let settings = Settings { eta: 0.05, factor: 1.0, key };
+            run(&mut step, &images.inputs(), &images.wanted(), settings).expect("an iteration");
+        }
+        step.store(&mut parameters).expect("store");
+        values(&network, &mut parameters)
+    };
+    let pool = train(|_| false);
+    assert_eq!(train(|_| true), pool);
+    assert_eq!(train(|key| key % 2 == 1), pool, "in turn with the pool");
 }
 
 #[test]

@@ -222,7 +222,7 @@ macro_rules! kernel_table {
 
 kernel_table! {
     combine = crate::conv::combine::combine: (work: &crate::conv::combine::Combine<'_>);
-    fill_panel = crate::conv::panel::fill:
+    fill_panel = crate::conv::fill::fill:
         (panel: &crate::conv::panel::Panel, x: *const f32, ahead: usize, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);

@@ -1,7 +1,6 @@
 //! `znn infer`.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +10,7 @@ use znn::data::tiff::{self, SampleType};
 use znn::data::{DataError, Preprocess, check_finite, volume_file};
 use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{Border, DenseOptions, InferError, dense};
+use znn::machine::memory::Bytes;
 use znn::network::model_file::{self, ModelFileError};
 use znn::network::weights_file::Model;
 use znn::trace;
@@ -22,6 +22,7 @@ use znn::train::{FileNames, notes};
 use znn::volume::{Extent, Tensor};
 use znn_kernels::{Isa, RowsMut};
 
+use super::convolutions::ConvolutionArgs;
 use super::interrupt::Interrupt;
 use super::{CommandResult, Outcome, print, warn};
 
@@ -70,9 +71,12 @@ pub struct InferArgs {
     /// Worker threads; 0 is one for each core [default: 0]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// How convolutions are computed: auto (whichever measures fastest for each layer), direct or fft [default: auto]
+    /// How convolutions are computed: auto (whichever measures fastest for each layer), estimate (by a model, the same on
+    /// every run), direct, fft or winograd [default: auto]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<Choice>,
+    #[command(flatten)]
+    convolutions: ConvolutionArgs,
     /// The instruction set: scalar, avx2 or avx512f [default: the widest of the machine]
     #[arg(long, value_name = "TIER")]
     isa: Option<Isa>,
@@ -80,31 +84,6 @@ pub struct InferArgs {
     /// znn bench trace-report.
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
-}
-
-/// A number of bytes, written as `500M` or `2G`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fail = || format!("expected a number of bytes such as 500M or 2G, found `{text}`");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let shift =
-            match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
-                "" => 0,
-                "K" => 10,
-                "M" => 20,
-                "G" => 30,
-                "T" => 40,
-                _ => return Err(fail()),
-            };
-        let number: f64 = digits.parse().map_err(|_| fail())?;
-        let bytes = number * (1_u64 << shift) as f64;
-        if bytes >= 1.0 && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(fail()) }
-    }
 }
 
 /// The volume cannot be predicted.
@@ -209,7 +188,7 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
         border: if job.mirror { Border::Mirror } else { Border::Valid },
         tile: args.tile,
         memory: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
-        algorithm: args.algorithm.unwrap_or(job.algorithm.choice()),
+        algorithm: args.algorithm.unwrap_or(job.algorithm),
     };
     let mut files = Vec::new();
     for sample in &job.samples {
@@ -264,7 +243,7 @@ fn engine(args: &InferArgs, threads: usize) -> Result<Engine, EngineError> {
         threads: (threads > 0).then_some(threads),
         isa: args.isa,
         events: args.trace.is_some().then_some(trace::EVENTS),
-        ..EngineOptions::default()
+        ..args.convolutions.engine_options()
     })
 }
 
@@ -304,6 +283,7 @@ impl Prediction<'_> {
         })
         .map_err(|source| Unpredicted { path: self.input.to_owned(), source })?;
         bar.finish_and_clear();
+        self.engine.take_warnings().iter().for_each(warn);
         Ok(maps)
     }
 }
@@ -372,23 +352,5 @@ mod tests {
         assert_eq!(name("a/out.tif", 0), "a/out.tif");
         assert_eq!(name("a/out.tif", 2), "a/out_2.tif");
         assert_eq!(name("out", 1), "out_1");
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("1000", 1000),
-            ("2G", 2 << 30),
-            ("500M", 500 << 20),
-            ("1.5k", 1536),
-            ("3GiB", 3 << 30),
-            ("1TB", 1 << 40),
-        ] {
-            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
-        }
-        for text in ["", "G", "-1G", "0", "1X", "1e99T", "nan", "inf", "two"] {
-            let error = text.parse::<Bytes>().unwrap_err();
-            assert_eq!(error, format!("expected a number of bytes such as 500M or 2G, found `{text}`"));
-        }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use znn::conv::Choice;
+use znn::conv::{Choice, PassCost, Passes};
 use znn::engine::{Engine, EngineOptions};
 use znn::fft;
-use znn::machine::memory;
+use znn::machine::memory::{self, Bytes};
+use znn::machine::processor;
 use znn::network::{Network, Shapes, Summary, spec};
 use znn::volume::Extent;
 use znn_kernels::Isa;
 
+use super::convolutions::ConvolutionArgs;
 use super::{CommandResult, Outcome, print, warn};
 
 /// Show what this machine and this build can do, or how a network would be run.
@@ -23,9 +26,21 @@ pub struct InfoArgs {
     /// The output patch, in voxels.
     #[arg(long, value_name = "Z,Y,X", requires = "net", default_value = "1,100,100")]
     output_size: Extent,
-    /// Also measure which algorithm is fastest for each convolution.
+    /// Also show the algorithm, the time and the memory of each pass of each convolution.
     #[arg(long, requires = "net")]
     plan: bool,
+    /// Plan for inference in place of training.
+    #[arg(long, requires = "plan")]
+    inference: bool,
+    /// How convolutions are computed: auto (whichever measures fastest for each layer), estimate (by a model, the same on
+    /// every run), direct, fft or winograd.
+    #[arg(long, value_name = "NAME", default_value = "auto", requires = "plan")]
+    algorithm: Choice,
+    /// Worker threads; 0 is one for each core.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "plan")]
+    threads: usize,
+    #[command(flatten)]
+    convolutions: ConvolutionArgs,
 }
 
 /// Runs `znn info`.
@@ -41,22 +56,78 @@ pub fn run(args: &InfoArgs) -> CommandResult {
     print(&format!("{}\n", Summary::new(&network, &shapes)))?;
     if args.plan {
         memory::check(network.least_bytes(&shapes))?;
-        let engine = Engine::new(&EngineOptions::default())?;
-        print(&plan(&engine, &network, &shapes))?;
+        let engine = Engine::new(&EngineOptions {
+            threads: (args.threads > 0).then_some(args.threads),
+            ..args.convolutions.engine_options()
+        })?;
+        let text = plan(&engine, &network, &shapes, args);
+        engine.take_warnings().iter().for_each(warn);
+        print(&text)?;
     }
     Ok(Outcome::Done)
 }
 
-/// The algorithm of each convolution in training, a line each.
-fn plan(engine: &Engine, network: &Network, shapes: &Shapes) -> String {
-    let mut text = format!("\nalgorithms measured for training with {} threads:\n", engine.pool().threads());
+/// The passes of each convolution, a line each, and their sum.
+fn plan(engine: &Engine, network: &Network, shapes: &Shapes, args: &InfoArgs) -> String {
+    let mut rows = Vec::new();
+    let (mut sum, mut is_complete, mut bytes) = (Duration::ZERO, true, 0);
     for id in network.edge_ids() {
-        let edge = &network[id];
         let Some(problem) = network.problem(id, shapes) else { continue };
-        let choice = network.algorithm(id, Choice::Measure);
-        let source = if matches!(choice, Choice::Fixed(_)) { ", as the network's file asks" } else { "" };
-        let method = engine.method(choice, &problem, network.passes(id));
-        let _ = writeln!(text, "  {:16} {problem}: {method}{source}", edge.name);
+        let passes = if args.inference { Passes::Inference } else { network.passes(id) };
+        let choice = network.algorithm(id, args.algorithm);
+        let decision = engine.method(choice, &problem, passes);
+        let mut heads = [network[id].name.clone(), problem.to_string()];
+        for PassCost { pass, variant, time, bytes: own } in engine.costs(decision, &problem, passes) {
+            sum += time.unwrap_or_default();
+            is_complete &= time.is_some();
+            bytes += own;
+            let [layer, problem] = std::mem::take(&mut heads);
+            rows.push([layer, problem, pass.name().to_owned(), variant.to_string(), ms(time), memory(own)]);
+        }
+    }
+    let sum = if is_complete { ms(Some(sum)) } else { format!("> {}", ms(Some(sum))) };
+    rows.push(["sum", "", "", "", &sum, &memory(bytes)].map(str::to_owned));
+    let use_ = if args.inference { "inference" } else { "training" };
+    let choice =
+        if args.algorithm == Choice::Measure { "measured as the fastest" } else { "chosen by --algorithm" };
+    format!(
+        "\nconvolutions in {use_}, {} threads, {}, accuracy {}; algorithms {choice}, where the network's file does not \
+         say\nms: measured, of each layer alone; memory: spectra, transformed weights and workspace, of which layers share \
+         what they do not keep\n{}",
+        engine.pool().threads(),
+        engine.kernels().isa(),
+        args.convolutions.accuracy,
+        table(["layer", "problem", "pass", "algorithm", "ms", "memory"], &rows)
+    )
+}
+
+fn ms(time: Option<Duration>) -> String {
+    time.map_or("-".to_owned(), |time| format!("{:.3}", time.as_secs_f64() * 1e3))
+}
+
+fn memory(bytes: usize) -> String {
+    if bytes == 0 { "0".to_owned() } else { Bytes(bytes as u64).to_string() }
+}
+
+/// Lines with columns of one width; the last two are numbers.
+fn table(heads: [&str; 6], rows: &[[String; 6]]) -> String {
+    let heads = heads.map(str::to_owned);
+    let mut widths = heads.each_ref().map(String::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let mut text = String::new();
+    for row in [&heads].into_iter().chain(rows) {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            let _ = match column {
+                4.. => write!(text, "{gap}{cell:>width$}"),
+                _ => write!(text, "{gap}{cell:width$}"),
+            };
+        }
+        text.push('\n');
     }
     text
 }
@@ -69,7 +140,7 @@ fn machine() -> String {
         let _ = write!(text, " ({commit})");
     }
     let _ = writeln!(text, " for {}", env!("ZNN_TARGET"));
-    if let Some(name) = processor() {
+    if let Some(name) = processor::name() {
         let _ = writeln!(text, "processor        {name}");
     }
     if let Ok(threads) = std::thread::available_parallelism() {
@@ -85,11 +156,4 @@ fn machine() -> String {
     let _ = writeln!(text, "instruction sets {}; best: {}", tiers.join(", "), Isa::best());
     let _ = writeln!(text, "transforms       {}", fft::backend_description());
     text
-}
-
-/// The processor's name for itself, where Linux tells it.
-fn processor() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }

@@ -5,9 +5,11 @@
 mod bench;
 mod check;
 mod convert;
+mod convolutions;
 mod infer;
 mod info;
 mod interrupt;
+mod segment;
 mod train;
 
 use std::error::Error;
@@ -56,6 +58,7 @@ impl Loudness {
 enum Command {
     Train(Box<train::TrainArgs>),
     Infer(infer::InferArgs),
+    Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Train(args) => train::run(args, verbosity),
         Command::Infer(args) => infer::run(args, verbosity),
+        Command::Segment(args) => segment::run(args, verbosity),
         Command::Convert(args) => convert::run(args),
         Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),

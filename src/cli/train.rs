@@ -115,6 +115,11 @@ pub struct TrainArgs {
         value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
         help_heading = "Learning")]
     loss: Option<String>,
+    /// Weigh the gradients of affinities by what they decide for the segmentation (MALIS): pairs of voxels; these by the sizes
+    /// of their segments (frac), the number of voxels (num) or of pairs (pair); or constrained by the truth.
+    #[arg(long, value_name = "MODE", value_parser = ["off", "pairs", "frac", "num", "pair", "constrained"],
+        help_heading = "Learning")]
+    malis: Option<String>,
     /// The learning rate at the start.
     #[arg(long, value_name = "RATE", help_heading = "Learning")]
     eta: Option<f64>,
@@ -153,9 +158,19 @@ pub struct TrainArgs {
     /// Worker threads; 0 is one for each core.
     #[arg(long, value_name = "N", help_heading = "Machine")]
     threads: Option<usize>,
-    /// How convolutions are computed; auto measures which is fastest for each layer.
-    #[arg(long, value_name = "NAME", value_parser = ["auto", "direct", "fft"], help_heading = "Machine")]
+    /// How convolutions are computed; auto measures which is fastest for each layer, estimate asks a model.
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "estimate", "direct", "fft", "winograd"],
+        help_heading = "Machine")]
     algorithm: Option<String>,
+    /// How exact convolutions are; fast admits larger Winograd tiles.
+    #[arg(long, value_name = "NAME", value_parser = ["standard", "fast"], help_heading = "Machine")]
+    accuracy: Option<String>,
+    /// The memory that one convolution layer may take for spectra, in bytes or with a unit K, M, G or T of 1024.
+    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
+    workspace: Option<String>,
+    /// The file that keeps which algorithms measured fastest: none, or auto for znn/tuning.jsonl in the user's cache folder.
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    tuning: Option<String>,
     /// Give the same bits whatever the number of threads, at some cost in speed.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Machine")]
@@ -529,6 +544,7 @@ mod tests {
             iteration: 7,
             phase: Phase::Validation,
             loss: 0.5,
+            rand_error: None,
             pixel_error: 0.0912,
             constant_error: Some(0.208),
             eta: 0.01,

@@ -8,6 +8,10 @@ use znn_kernels::conv::{BackwardData, BackwardWeights, Epilogue, Forward, Geomet
 use super::{Algorithm, Destination, Layer, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
 
+/// A task of backward-weights is to take so many nanoseconds: nothing waits for it but the update, so that there is no gain
+/// in making it smaller.
+const LEAST_GRADIENT_TIME: f64 = 40e3;
+
 pub(super) struct Direct {
     layer: Layer,
     kernels: Kernels,
@@ -24,7 +28,13 @@ impl Direct {
 
     /// Nanoseconds of a fraction of a pass, for priorities.
     fn cost(&self, part: usize, all: usize) -> f64 {
-        self.layer.problem.flops() / 50.0 * part as f64 / all as f64
+        self.time() * part as f64 / all as f64
+    }
+
+    /// About the nanoseconds of a pass on a core of today.
+    fn time(&self) -> f64 {
+        const FLOPS_PER_NANOSECOND: f64 = 90.0;
+        self.layer.problem.flops() / FLOPS_PER_NANOSECOND
     }
 }
 
@@ -91,7 +101,8 @@ impl Algorithm for Direct {
         let pass = BackwardWeights::new(self.kernels, geometry);
         let [depth, ..] = geometry.output();
         let taps = geometry.taps();
-        let (in_parts, plane_parts, out_parts) = weight_grid(plan.splits(), &geometry);
+        let splits = plan.splits().min((self.time() / LEAST_GRADIENT_TIME) as usize).max(1);
+        let (in_parts, plane_parts, out_parts) = weight_grid(splits, &geometry);
         let cost = self.cost(1, out_parts * in_parts * plane_parts);
         let mut gradients = Vec::new();
         for out_part in 0..out_parts {
@@ -179,8 +190,8 @@ impl Split {
     ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         /// Tasks for each worker that `splits` stands for.
         const TASKS_PER_WORKER: usize = 8;
-        /// What starting a task costs, in vector operations.
-        const START: f32 = 4000.0;
+        /// What starting a task costs, in vector operations: some microseconds, in which its data come from another core.
+        const START: f32 = 12000.0;
         let &Self { maps, depth, height } = self;
         let rows = depth * height;
         // whole planes where these are enough

@@ -4,8 +4,11 @@
 //! for the passes in program order, so that it can remember what several of them need (packed weights, spectra). It
 //! knows nothing of networks.
 
+mod accuracy;
 mod direct;
 mod fft;
+mod method;
+mod mixed;
 mod problem;
 mod tuner;
 mod winograd;
@@ -13,54 +16,16 @@ mod winograd;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use accuracy::{Accuracy, UnknownAccuracy};
+pub use method::{Decision, Method, Pass, Passes, UnknownVariant, Variant};
 pub use problem::{Problem, ProblemError};
-pub use tuner::{Choice, Passes, Tuner, UnknownChoice, estimate};
-pub use winograd::{Accuracy, UnknownAccuracy};
+pub use tuner::{
+    Choice, PassCost, Tuner, TuningFile, TuningFileError, UnknownChoice, costs, estimate, of_method,
+};
 use znn_kernels::{Kernels, Transfer};
 
 use crate::fft::{FftError, Planner};
 use crate::plan::{Buffer, PlanBuilder, Sum};
-
-/// An algorithm by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Method {
-    /// SIMD micro-kernels over the images as they are.
-    Direct,
-    /// Products of spectra, of tiles or of whole images.
-    Fft,
-    /// Winograd tiles, for kernels of three taps.
-    Winograd,
-}
-
-impl Method {
-    /// All algorithms.
-    pub const ALL: [Method; 3] = [Method::Direct, Method::Fft, Method::Winograd];
-
-    /// Whether one [`Algorithm`] may be asked for the forward or the backward-data pass of several images, all of which
-    /// use the same prepared weights.
-    pub fn shares_weights(self) -> bool {
-        match self {
-            Method::Direct | Method::Winograd => true,
-            // It remembers the spectra of one image.
-            Method::Fft => false,
-        }
-    }
-
-    /// The name used in options and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Direct => "direct",
-            Method::Fft => "fft",
-            Method::Winograd => "winograd",
-        }
-    }
-}
-
-impl std::fmt::Display for Method {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// What every layer of an engine shares.
 #[derive(Clone, Copy)]
@@ -71,6 +36,8 @@ pub struct Tools<'a> {
     pub planner: &'a Planner,
     /// How exact results must be.
     pub accuracy: Accuracy,
+    /// Bytes that a layer may take for what its algorithm derives from weights and images.
+    pub workspace: usize,
 }
 
 /// A convolution layer of a plan.
@@ -110,8 +77,7 @@ pub struct WeightGradient {
     pub sum: Sum,
 }
 
-/// The passes of one layer. Each is asked for at most once, forward first; forward and backward-data of tiles may be asked
-/// for several images (see [`Method::shares_weights`]).
+/// The passes of one layer. Each is asked for at most once, forward first; but see [`Variant::shares_weights`].
 pub trait Algorithm {
     /// `y = transfer(x * w + bias)`.
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination);
@@ -123,16 +89,12 @@ pub trait Algorithm {
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient>;
 }
 
-/// Begins to lower `layer` by `method`; Winograd tiles leave kernels that they do not admit to the direct method.
-pub fn begin(method: Method, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
-    Ok(match method {
-        Method::Direct => Box::new(direct::Direct::new(layer, tools)),
-        Method::Fft => fft::begin(layer, tools)?,
-        Method::Winograd if winograd::admits(&layer.problem) => {
-            Box::new(winograd::Winograd::new(layer, tools))
-        }
-        Method::Winograd => Box::new(direct::Direct::new(layer, tools)),
-    })
+/// Begins to lower `layer` by what was decided, or [by the direct method](Decision::or_direct) where that cannot compute it.
+///
+/// # Errors
+/// Where a transform cannot be made.
+pub fn begin(decision: Decision, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
+    Ok(Box::new(mixed::Mixed::new(decision.or_direct(&layer.problem), layer, tools)?))
 }
 
 #[cfg(test)]

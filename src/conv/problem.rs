@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use znn_kernels::conv::Geometry;
 
 use crate::volume::Extent;
 
 /// A convolution of `c_in` maps to `c_out` maps:
 /// `y[o][p] = sum over i, k of w[o][i][k] x[i][p * stride + k * dilation - padding before]`, where `x` is zero outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Problem {
     /// Input maps.
     pub c_in: usize,

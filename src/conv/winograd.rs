@@ -1,19 +1,19 @@
 //! Winograd convolution for kernels of three taps, fused: see `kernels/README.md`.
 
-use std::str::FromStr;
-
 use znn_kernels::conv::{Epilogue, Geometry};
 use znn_kernels::winograd::Shape;
 use znn_kernels::{Kernels, Transfer};
 
-use super::{Algorithm, Destination, Layer, Passes, Problem, Tools, WeightGradient};
+use super::{Accuracy, Algorithm, Destination, Layer, Pass, Problem, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder};
+use crate::volume::Extent;
 
 pub(super) struct Winograd {
     layer: Layer,
     kernels: Kernels,
     geometry: Geometry,
-    tiles: Tiles,
+    /// What all passes compute at once.
+    tile: Extent,
     /// The transformed weights of the forward and of the backward-data pass, which several images share.
     forward: Option<Buffer>,
     backward_data: Option<Buffer>,
@@ -24,105 +24,68 @@ pub(super) fn admits(problem: &Problem) -> bool {
     Shape::admits(&problem.geometry())
 }
 
-/// How exact results must be.
-///
-/// The errors of Winograd tiles grow with their size; `kernels/README.md` has the table. Nothing is computed in less than
-/// f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Accuracy {
-    /// Root mean square errors within 4 times those of direct convolution.
-    #[default]
-    Standard,
-    /// Tiles of four voxels along all axes: up to 6 times in outputs, 10 in gradients of inputs, 14 in those of weights.
-    Fast,
+/// Whether a tile fits the kernel: two or four voxels along axes with three taps, one along others.
+pub(super) fn fits(tile: Extent, kernel: Extent) -> bool {
+    tile.all(kernel, |outputs, taps| matches!((outputs, taps), (1, 1) | (2 | 4, 3)))
 }
 
-/// The text is not the name of an accuracy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected standard or fast, found `{0}`")]
-pub struct UnknownAccuracy(String);
-
-impl FromStr for Accuracy {
-    type Err = UnknownAccuracy;
-    fn from_str(text: &str) -> Result<Self, UnknownAccuracy> {
-        match text {
-            "standard" => Ok(Accuracy::Standard),
-            "fast" => Ok(Accuracy::Fast),
-            _ => Err(UnknownAccuracy(text.to_owned())),
+/// The tiles whose rounding `accuracy` admits in a pass of `problem`.
+pub(super) fn tiles(problem: &Problem, pass: Pass, accuracy: Accuracy) -> Vec<Extent> {
+    /// Terms of a sum from which on direct backward-data rounds so much itself that two axes stay within 4 times it.
+    const LONG: usize = 1000;
+    // Axes with tiles of four. The direct passes round differently: backward-weights least, as it adds up blocks.
+    let fours = match (accuracy, pass) {
+        (Accuracy::Fast, _) => 3,
+        (Accuracy::Standard, Pass::Forward) => 2,
+        (Accuracy::Standard, Pass::BackwardData) => {
+            if problem.c_out * problem.kernel.len() >= LONG {
+                2
+            } else {
+                1
+            }
         }
-    }
-}
-
-/// The tiles of the passes.
-#[derive(Clone, Copy, Debug)]
-struct Tiles {
-    forward: [usize; 3],
-    backward_data: [usize; 3],
-    backward_weights: [usize; 3],
-}
-
-impl Tiles {
-    fn new(geometry: &Geometry, accuracy: Accuracy) -> Self {
-        /// Terms of a sum from which on direct backward-data rounds so much itself that two axes stay within 4 times it.
-        const LONG: usize = 700;
-        // Axes with tiles of four. The direct passes round differently: backward-weights least, as it adds up blocks.
-        let [forward, data, weights] = match accuracy {
-            Accuracy::Standard => [2, if geometry.c_out * geometry.taps() >= LONG { 2 } else { 1 }, 1],
-            Accuracy::Fast => [3; 3],
-        };
-        Self {
-            forward: best(geometry, forward, Shape::forward),
-            backward_data: best(geometry, data, Shape::backward_data),
-            backward_weights: best(geometry, weights, Shape::forward),
-        }
-    }
-}
-
-/// The tile with the fewest products that is of four voxels along `fours` axes at most.
-fn best(geometry: &Geometry, fours: usize, shape: fn(&Geometry, [usize; 3]) -> Shape) -> [usize; 3] {
-    let sizes = geometry.kernel.map(|taps| if taps == 1 { &[1][..] } else { &[4, 2] });
-    let mut found = ([0; 3], usize::MAX);
-    for &z in sizes[0] {
-        for &y in sizes[1] {
-            for &x in sizes[2] {
-                let tile = [z, y, x];
-                let products = shape(geometry, tile).products();
-                if tile.iter().filter(|&&size| size == 4).count() <= fours && products <= found.1 {
-                    found = (tile, products);
+        (Accuracy::Standard, Pass::BackwardWeights) => 1,
+    };
+    let [z, y, x] = problem.kernel.to_array().map(|taps| if taps == 1 { &[1][..] } else { &[2, 4] });
+    let mut found = Vec::new();
+    for &z in z {
+        for &y in y {
+            for &x in x {
+                if [z, y, x].into_iter().filter(|&size| size == 4).count() <= fours {
+                    found.push(Extent::new(z, y, x));
                 }
             }
         }
     }
-    found.0
+    found
 }
 
-/// The floating-point operations of a layer's passes, and what the transforms cost beside them.
-pub(super) fn work(problem: &Problem, passes: Passes, accuracy: Accuracy) -> f64 {
+fn shape(geometry: &Geometry, pass: Pass, tile: Extent) -> Shape {
+    match pass {
+        Pass::Forward | Pass::BackwardWeights => Shape::forward(geometry, tile.to_array()),
+        Pass::BackwardData => Shape::backward_data(geometry, tile.to_array()),
+    }
+}
+
+/// The time of a pass by a model, in floating-point operations at full speed.
+pub(super) fn work(problem: &Problem, pass: Pass, tile: Extent) -> f64 {
+    /// The fraction of full speed that products reach.
+    const PRODUCTS: f64 = 0.85;
     let geometry = problem.geometry();
     // Transforming a vector of tiles of a map takes as long as so many of its products; more where its voxels are gathered
     // one by one.
     let transform = if geometry.dilation[2] == 1 { 10 } else { 60 };
-    let tiles = Tiles::new(&geometry, accuracy);
-    let forward = Shape::forward(&geometry, tiles.forward).products();
-    let weights = Shape::forward(&geometry, tiles.backward_weights).products();
-    let products = match passes {
-        Passes::Inference => forward,
-        Passes::FirstLayer => forward + weights,
-        Passes::Training => {
-            forward + weights + Shape::backward_data(&geometry, tiles.backward_data).products()
-        }
-    };
+    let products = shape(&geometry, pass, tile).products();
     let Problem { c_in, c_out, .. } = *problem;
-    2.0 * (products * (c_in * c_out + transform * (c_in + c_out))) as f64
+    2.0 * (products * (c_in * c_out + transform * (c_in + c_out))) as f64 / PRODUCTS
 }
 
 impl Winograd {
     /// # Panics
-    /// Where the layer's problem is not [admitted](admits).
-    pub fn new(layer: Layer, tools: Tools<'_>) -> Self {
+    /// Where the layer's problem is not [admitted](admits) or the tile does not [fit](fits()).
+    pub fn new(layer: Layer, tile: Extent, tools: Tools<'_>) -> Self {
         let geometry = layer.problem.geometry();
-        let tiles = Tiles::new(&geometry, tools.accuracy);
-        Self { layer, kernels: tools.kernels, geometry, tiles, forward: None, backward_data: None }
+        Self { layer, kernels: tools.kernels, geometry, tile, forward: None, backward_data: None }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -134,12 +97,12 @@ impl Winograd {
         self.layer.problem.flops() / 200.0 / parts as f64
     }
 
-    /// Adds the tasks that transform the weights for a pass. They are persistent, as the packed ones of the direct method
-    /// are.
+    /// Adds the tasks that transform the weights for a pass: once per iteration, or once per change where they are frozen.
     fn transform_weights(&self, plan: &mut PlanBuilder, stage: &'static str, shape: Shape) -> Buffer {
         let kernels = self.kernels;
         let terms = shape.points() * shape.c_in();
-        let transformed = plan.persistent(1, kernels.winograd_weights_len(&shape));
+        let len = kernels.winograd_weights_len(&shape);
+        let transformed = if self.layer.frozen { plan.persistent(1, len) } else { plan.transient(1, len) };
         let block = kernels.winograd_block(&shape);
         let parts = plan.splits().min(shape.c_out().div_ceil(block));
         for part in 0..parts {
@@ -210,7 +173,7 @@ impl Winograd {
 
 impl Algorithm for Winograd {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
-        let shape = Shape::forward(&self.geometry, self.tiles.forward);
+        let shape = shape(&self.geometry, Pass::Forward, self.tile);
         let transformed =
             self.forward.unwrap_or_else(|| self.transform_weights(plan, "transform_forward", shape));
         self.forward = Some(transformed);
@@ -218,7 +181,7 @@ impl Algorithm for Winograd {
     }
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
-        let shape = Shape::backward_data(&self.geometry, self.tiles.backward_data);
+        let shape = shape(&self.geometry, Pass::BackwardData, self.tile);
         let transformed = self
             .backward_data
             .unwrap_or_else(|| self.transform_weights(plan, "transform_backward_data", shape));
@@ -228,7 +191,7 @@ impl Algorithm for Winograd {
     }
 
     fn backward_weights(&mut self, plan: &mut PlanBuilder, x: Buffer, dy: Buffer) -> Vec<WeightGradient> {
-        let (kernels, shape) = (self.kernels, Shape::forward(&self.geometry, self.tiles.backward_weights));
+        let (kernels, shape) = (self.kernels, shape(&self.geometry, Pass::BackwardWeights, self.tile));
         // Each part holds and transforms the sums of all pairs of maps: a few for every worker are enough.
         let parts = plan.splits().div_ceil(4).min(shape.slabs());
         let (rows, cols) = plan.dimensions(self.layer.weights);

@@ -32,6 +32,17 @@ pub fn read_label(path: &Path) -> Result<Tensor, DataError> {
     read(path, tiff::read_labels)
 }
 
+/// Reads an image of any number of channels: `[channel, z, y, x]` of HDF5; other formats have one.
+///
+/// # Errors
+/// As [`read_image`].
+pub fn read_maps(path: &Path) -> Result<Tensor, DataError> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("h5" | "hdf5") => decode_maps(&Hdf5File::open(path)?),
+        _ => read_image(path),
+    }
+}
+
 fn read(path: &Path, otherwise: impl Fn(&Path) -> Result<Tensor, DataError>) -> Result<Tensor, DataError> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("h5" | "hdf5") => decode_hdf5(&Hdf5File::open(path)?),
@@ -49,22 +60,35 @@ fn read(path: &Path, otherwise: impl Fn(&Path) -> Result<Tensor, DataError>) -> 
 /// Where it is no volume of one channel, or a number is too large to be exact.
 pub fn decode_hdf5(file: &Hdf5File) -> Result<Tensor, DataError> {
     let shape = file.shape(MAIN)?;
-    let extent = match shape[..] {
-        [y, x] => Extent::new(1, y, x),
-        [z, y, x] | [1, z, y, x] => Extent::new(z, y, x),
+    if let [channels, _, _, _] = shape[..]
+        && channels != 1
+    {
+        let reason = format!("the shape {shape:?}, expected z,y,x or one channel of them");
+        return Err(file.error(MAIN, reason).into());
+    }
+    decode_maps(file)
+}
+
+fn decode_maps(file: &Hdf5File) -> Result<Tensor, DataError> {
+    let shape = file.shape(MAIN)?;
+    let (channels, extent) = match shape[..] {
+        [y, x] => (1, Extent::new(1, y, x)),
+        [z, y, x] => (1, Extent::new(z, y, x)),
+        [channels, z, y, x] => (channels, Extent::new(z, y, x)),
         _ => {
             let reason = format!("the shape {shape:?}, expected z,y,x or one channel of them");
             return Err(file.error(MAIN, reason).into());
         }
     };
-    memory::check(3 * extent.len() as u64 * 8).map_err(|error| file.error(MAIN, error))?;
+    let voxels = (channels as u64).saturating_mul(extent.len() as u64);
+    memory::check(voxels.saturating_mul(3 * 8)).map_err(|error| file.error(MAIN, error))?;
     let (_, values) = file.numbers::<f64>(MAIN)?;
     // Segment ids beyond this one would fall together.
     if let Some(value) = values.iter().find(|value| value.abs() > EXACT && value.is_finite()) {
         let reason = format!("the value {value} is too large, expected at most {EXACT}");
         return Err(file.error(MAIN, reason).into());
     }
-    Ok(Tensor::from_fn(1, extent, |i| values[i] as f32))
+    Ok(Tensor::from_fn(channels, extent, |i| values[i] as f32))
 }
 
 /// Integers up to this one are exact in f32.
@@ -126,7 +150,9 @@ mod tests {
         write_hdf5(&path, &volume).unwrap();
         assert_eq!(Hdf5File::open(&path).unwrap().shape(MAIN).unwrap(), [1, 3, 130, 7]);
         assert_eq!(read_image(&path).unwrap(), volume);
-        write_hdf5(&path, &Tensor::zeros(2, extent)).unwrap();
+        let maps = Tensor::from_fn(2, extent, |i| i as f32);
+        write_hdf5(&path, &maps).unwrap();
+        assert_eq!(read_maps(&path).unwrap(), maps);
         let error = read_label(&path).unwrap_err().to_string();
         assert!(
             error.ends_with("main: the shape [2, 3, 130, 7], expected z,y,x or one channel of them"),

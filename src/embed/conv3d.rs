@@ -2,10 +2,10 @@
 
 use znn_kernels::Transfer;
 
-use super::passes::{Kind, Lowering, Pass};
+use super::passes::{Lowering, Planned};
 use super::strides::{Layout, check_len};
 use super::{Conv3dError, Strides, transfer};
-use crate::conv::{Choice, Method, Passes, Problem};
+use crate::conv::{Choice, Decision, Pass, Passes, Problem};
 use crate::engine::Engine;
 use crate::machine::memory;
 use crate::plan::Plan;
@@ -17,7 +17,7 @@ pub struct Conv3dOptions {
     pub batch: usize,
     /// The passes that will be called, for which the algorithm is chosen: the others are refused.
     pub passes: Passes,
-    /// How the algorithm is chosen. Measuring takes a fraction of a second the first time that an engine meets a
+    /// How the algorithm is chosen; one that cannot compute the problem gives way to the direct one. Measuring takes a fraction of a second the first time that an engine meets a
     /// problem.
     pub algorithm: Choice,
     /// Applied by the forward pass after the bias, in place.
@@ -26,9 +26,6 @@ pub struct Conv3dOptions {
     pub input: Option<Strides>,
     /// Where the maps of `y` and `dy` lie; `None`: they are contiguous.
     pub output: Option<Strides>,
-    /// The bytes that each pass may hold beside the caller's arrays; `None`: what the machine has. An algorithm that
-    /// needs more gives way to direct convolution.
-    pub memory: Option<usize>,
 }
 
 impl Default for Conv3dOptions {
@@ -41,7 +38,6 @@ impl Default for Conv3dOptions {
             transfer: Transfer::IDENTITY,
             input: None,
             output: None,
-            memory: None,
         }
     }
 }
@@ -60,9 +56,10 @@ pub struct Conv3d {
     problem: Problem,
     input: Layout,
     output: Layout,
-    forward: Pass,
-    backward_data: Option<Pass>,
-    backward_weights: Option<Pass>,
+    decision: Decision,
+    forward: Planned,
+    backward_data: Option<Planned>,
+    backward_weights: Option<Planned>,
     backward_transfer: Option<Plan>,
     backward_bias: Option<Plan>,
     no_bias: Vec<f32>,
@@ -75,7 +72,7 @@ impl Conv3d {
     /// Where the problem has no solution, the strides let maps overlap, or there is not enough memory.
     pub fn new(engine: &Engine, problem: Problem, options: &Conv3dOptions) -> Result<Self, Conv3dError> {
         problem.check().map_err(|source| Conv3dError::Problem { problem, source })?;
-        let &Conv3dOptions { batch, passes, algorithm, transfer, memory, .. } = options;
+        let &Conv3dOptions { batch, passes, algorithm, transfer, .. } = options;
         if batch == 0 {
             return Err(Conv3dError::EmptyBatch);
         }
@@ -86,15 +83,16 @@ impl Conv3d {
         let floats = [input.len, output.len, problem.weights()].map(|len| len as u64);
         memory::check(floats.iter().sum::<u64>() * size_of::<f32>() as u64)?;
 
-        let method = engine.method(algorithm, &problem, passes);
-        let lowering = Lowering { engine, problem, input, output, transfer, memory };
-        let pass = |kind, wanted: bool| wanted.then(|| lowering.pass(kind, method)).transpose();
-        let trained = passes != Passes::Inference;
+        let decision = engine.method(algorithm, &problem, passes);
+        let lowering = Lowering { engine, problem, input, output, transfer, decision };
+        let planned = |pass| passes.list().contains(&pass).then(|| lowering.pass(pass)).transpose();
+        let trained = !passes.is_frozen();
         let extent = problem.output();
         Ok(Self {
-            forward: lowering.pass(Kind::Forward, method)?,
-            backward_data: pass(Kind::BackwardData, passes == Passes::Training)?,
-            backward_weights: pass(Kind::BackwardWeights, trained)?,
+            decision,
+            forward: lowering.pass(Pass::Forward)?,
+            backward_data: planned(Pass::BackwardData)?,
+            backward_weights: planned(Pass::BackwardWeights)?,
             backward_transfer: trained
                 .then(|| transfer::backward_transfer(engine, &output, extent, transfer)),
             backward_bias: trained.then(|| transfer::backward_bias(engine, &output)),
@@ -130,9 +128,9 @@ impl Conv3d {
         self.problem.weights()
     }
 
-    /// The algorithm of the forward pass.
-    pub fn method(&self) -> Method {
-        self.forward.method
+    /// What computes each pass.
+    pub fn decision(&self) -> Decision {
+        self.decision
     }
 
     /// The memory that the plans hold, in bytes. Pages that no call has touched take none of the machine's.
@@ -178,7 +176,7 @@ impl Conv3d {
         self.output.check("dy", dy.len())?;
         self.check_weights("weights", weights)?;
         self.input.check("dx", dx.len())?;
-        let pass = planned(&mut self.backward_data, Kind::BackwardData.name())?;
+        let pass = planned(&mut self.backward_data, Pass::BackwardData.name())?;
         pass.load(weights)?;
         for images in pass.steps(self.input.batch) {
             let inputs: Vec<&[f32]> = self.output.images(dy, images.clone()).collect();
@@ -197,7 +195,7 @@ impl Conv3d {
         self.input.check("x", x.len())?;
         self.output.check("dy", dy.len())?;
         self.check_weights("dw", dw)?;
-        let pass = planned(&mut self.backward_weights, Kind::BackwardWeights.name())?;
+        let pass = planned(&mut self.backward_weights, Pass::BackwardWeights.name())?;
         for images in pass.steps(self.input.batch) {
             let add = add_to_earlier(images.start);
             let inputs: Vec<&[f32]> = self

@@ -2,7 +2,7 @@
 
 use crate::conv::{Problem, ProblemError};
 use crate::fft::FftError;
-use crate::machine::memory::{Bytes, TooLittleMemory};
+use crate::machine::memory::TooLittleMemory;
 use crate::plan::PlanError;
 
 use super::Strides;
@@ -53,16 +53,6 @@ pub enum Conv3dError {
     NotPlanned {
         /// What was called.
         pass: &'static str,
-    },
-    /// No algorithm keeps within the memory bound.
-    #[error("the {pass} pass needs {needed} of memory, more than the bound of {bound}")]
-    MemoryBound {
-        /// The pass.
-        pass: &'static str,
-        /// By the algorithm that needs least.
-        needed: Bytes,
-        /// What is allowed.
-        bound: Bytes,
     },
     /// The machine is too small.
     #[error(transparent)]

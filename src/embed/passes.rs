@@ -7,43 +7,26 @@ use znn_kernels::{Kernels, Transfer};
 
 use super::Conv3dError;
 use super::strides::Layout;
-use crate::conv::{Algorithm, Destination, Layer, Method, Problem, WeightGradient, begin};
+use crate::conv::{Algorithm, Decision, Destination, Layer, Pass, Problem, WeightGradient, begin};
 use crate::engine::Engine;
-use crate::machine::memory::Bytes;
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
 
-/// A pass of the layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Inputs: the images of `x`, the bias. Outputs: those of `y`.
-    Forward,
-    /// Inputs: the images of `dy`. Outputs: those of `dx`.
-    BackwardData,
-    /// Inputs: the images of `x`, those of `dy`, whether to add (0 or 1). Output: `dw`.
-    BackwardWeights,
-}
-
-impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Forward => "forward",
-            Kind::BackwardData => "backward_data",
-            Kind::BackwardWeights => "backward_weights",
-        }
-    }
-}
-
 /// A pass, ready to run.
-pub(super) struct Pass {
+///
+/// | pass | inputs of its plan | outputs |
+/// |---|---|---|
+/// | forward | the images of `x`, the bias | those of `y` |
+/// | backward_data | the images of `dy` | those of `dx` |
+/// | backward_weights | the images of `x`, those of `dy`, whether to add (0 or 1) | `dw` |
+pub(super) struct Planned {
     pub plan: Plan,
-    pub method: Method,
     /// How many images a step takes: a divisor of the batch.
     pub images: usize,
     /// The weights of passes that use them.
     weights: Option<Buffer>,
 }
 
-impl Pass {
+impl Planned {
     /// Makes `weights` those of the next steps. What is derived from them is kept where they are the same, bit by bit, as
     /// before.
     pub fn load(&mut self, weights: &[f32]) -> Result<(), PlanError> {
@@ -71,44 +54,36 @@ pub(super) struct Lowering<'a> {
     /// Of `y` and `dy`.
     pub output: Layout,
     pub transfer: Transfer,
-    /// Bytes that a pass may hold.
-    pub memory: Option<usize>,
-}
-
-struct Lowered {
-    plan: PlanBuilder,
-    method: Method,
-    images: usize,
-    weights: Option<Buffer>,
+    /// What computes each pass.
+    pub decision: Decision,
 }
 
 impl Lowering<'_> {
-    /// The pass by `method`; by the direct one, image by image, where that would hold more than the memory bound.
-    pub fn pass(&self, kind: Kind, method: Method) -> Result<Pass, Conv3dError> {
-        let threads = self.engine.pool().threads();
-        let bound = self.memory.unwrap_or(usize::MAX);
-        let mut lowered = self.lower(kind, method, self.images(method))?;
-        if lowered.plan.bytes(threads) > bound {
-            lowered = self.lower(kind, Method::Direct, 1)?;
-            let needed = lowered.plan.bytes(threads);
-            if needed > bound {
-                let (needed, bound) = (Bytes(needed as u64), Bytes(bound as u64));
-                return Err(Conv3dError::MemoryBound { pass: kind.name(), needed, bound });
+    /// Plans a pass.
+    pub fn pass(&self, pass: Pass) -> Result<Planned, Conv3dError> {
+        let images = self.images(pass);
+        let mut plan = self.engine.plan().synchronous();
+        let weights = match pass {
+            Pass::Forward => Some(self.forward(&mut plan, images)?),
+            Pass::BackwardData => Some(self.backward_data(&mut plan, images)?),
+            Pass::BackwardWeights => {
+                self.backward_weights(&mut plan, images)?;
+                None
             }
-        }
-        let Lowered { plan, method, images, weights } = lowered;
-        plan.check_memory(threads)?;
+        };
+        plan.check_memory(self.engine.pool().threads())?;
         let plan = plan.build(self.engine.pool(), self.engine.kernels());
-        Ok(Pass { plan, method, images, weights })
+        Ok(Planned { plan, images, weights })
     }
 
     /// How many images a step should take: so many that all workers have something to do for a while.
-    fn images(&self, method: Method) -> usize {
+    fn images(&self, pass: Pass) -> usize {
         /// Floating-point operations of a worker beside which the start of a step takes little time.
         const ENOUGH: f64 = 5e7;
         /// More would make plans of too many tasks.
         const MOST: usize = 32;
-        if !(method.shares_weights() && self.input.images_are_apart() && self.output.images_are_apart()) {
+        let several = self.decision.of(pass).shares_weights();
+        if !(several && self.input.images_are_apart() && self.output.images_are_apart()) {
             return 1;
         }
         let wanted = ENOUGH * self.engine.pool().threads() as f64 / self.problem.flops();
@@ -116,21 +91,8 @@ impl Lowering<'_> {
         (1..=most).rev().find(|images| self.input.batch.is_multiple_of(*images)).unwrap_or(1)
     }
 
-    fn lower(&self, kind: Kind, method: Method, images: usize) -> Result<Lowered, Conv3dError> {
-        let mut plan = self.engine.plan().synchronous();
-        let weights = match kind {
-            Kind::Forward => Some(self.forward(&mut plan, method, images)?),
-            Kind::BackwardData => Some(self.backward_data(&mut plan, method, images)?),
-            Kind::BackwardWeights => {
-                self.backward_weights(&mut plan, method, images)?;
-                None
-            }
-        };
-        Ok(Lowered { plan, method, images, weights })
-    }
-
-    fn forward(&self, plan: &mut PlanBuilder, method: Method, images: usize) -> Result<Buffer, Conv3dError> {
-        let (weights, mut algorithm) = self.with_weights(plan, method)?;
+    fn forward(&self, plan: &mut PlanBuilder, images: usize) -> Result<Buffer, Conv3dError> {
+        let (weights, mut algorithm) = self.with_weights(plan)?;
         let x = inputs(plan, &self.input, images);
         let bias = plan.input(1, self.problem.c_out);
         let y = outputs(plan, &self.output, images);
@@ -141,13 +103,8 @@ impl Lowering<'_> {
         Ok(weights)
     }
 
-    fn backward_data(
-        &self,
-        plan: &mut PlanBuilder,
-        method: Method,
-        images: usize,
-    ) -> Result<Buffer, Conv3dError> {
-        let (weights, mut algorithm) = self.with_weights(plan, method)?;
+    fn backward_data(&self, plan: &mut PlanBuilder, images: usize) -> Result<Buffer, Conv3dError> {
+        let (weights, mut algorithm) = self.with_weights(plan)?;
         let dy = inputs(plan, &self.output, images);
         let dx = outputs(plan, &self.input, images);
         for (dy, dx) in dy.into_iter().zip(dx) {
@@ -156,12 +113,7 @@ impl Lowering<'_> {
         Ok(weights)
     }
 
-    fn backward_weights(
-        &self,
-        plan: &mut PlanBuilder,
-        method: Method,
-        images: usize,
-    ) -> Result<(), Conv3dError> {
+    fn backward_weights(&self, plan: &mut PlanBuilder, images: usize) -> Result<(), Conv3dError> {
         let x = inputs(plan, &self.input, images);
         let dy = inputs(plan, &self.output, images);
         let add = plan.input(1, 1);
@@ -171,7 +123,7 @@ impl Lowering<'_> {
         for (image, (x, dy)) in x.into_iter().zip(dy).enumerate() {
             // Only its size matters.
             let weights = plan.transient(rows, cols);
-            let mut algorithm = begin(method, self.layer(weights, false), self.engine.tools())?;
+            let mut algorithm = begin(self.decision, self.layer(weights, false), self.engine.tools())?;
             for gradient in algorithm.backward_weights(plan, x, dy) {
                 collect(plan, kernels, gradient, dw, add, image > 0);
             }
@@ -180,14 +132,10 @@ impl Lowering<'_> {
     }
 
     /// The buffer of weights, and the algorithm for a pass of one or more images that uses them.
-    fn with_weights(
-        &self,
-        plan: &mut PlanBuilder,
-        method: Method,
-    ) -> Result<(Buffer, Box<dyn Algorithm>), Conv3dError> {
+    fn with_weights(&self, plan: &mut PlanBuilder) -> Result<(Buffer, Box<dyn Algorithm>), Conv3dError> {
         let (rows, cols) = self.weight_matrix();
         let weights = plan.persistent(rows, cols);
-        Ok((weights, begin(method, self.layer(weights, true), self.engine.tools())?))
+        Ok((weights, begin(self.decision, self.layer(weights, true), self.engine.tools())?))
     }
 
     fn weight_matrix(&self) -> (usize, usize) {

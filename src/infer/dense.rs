@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{InferError, Predictor, Tiling, lower};
-use crate::conv::{Choice, Passes, Problem, estimate};
+use crate::conv::{Choice, Passes, Problem};
 use crate::data::mirror_pad;
 use crate::engine::Engine;
 use crate::machine::memory::{self, Bytes};
@@ -123,9 +123,12 @@ fn fitting(
         let shapes = network.shapes(tiling.tile())?;
         let mut needed = network.least_bytes(&shapes) as usize;
         // Which algorithm measures fastest is not known yet; the one estimated is near enough for a bound.
-        let method = |edge, problem: &Problem| match network.algorithm(edge, options.algorithm) {
-            Choice::Fixed(method) => method,
-            Choice::Measure | Choice::Estimate => estimate(problem, Passes::Inference, engine.tools()),
+        let method = |edge, problem: &Problem| {
+            let choice = match network.algorithm(edge, options.algorithm) {
+                Choice::Measure => Choice::Estimate,
+                choice => choice,
+            };
+            engine.method(choice, problem, Passes::Inference)
         };
         // A plan of far too large a tile would take long to make.
         if needed <= bound {

@@ -168,7 +168,7 @@ fn lower(
     engine: &Engine,
     network: &Network,
     shapes: &Shapes,
-    method: impl FnMut(EdgeId, &crate::conv::Problem) -> crate::conv::Method,
+    method: impl FnMut(EdgeId, &crate::conv::Problem) -> crate::conv::Decision,
 ) -> Result<Lowered, FftError> {
     let mut plan = engine.plan();
     let mut lowering = Lowering::new(&mut plan, network, shapes, engine.tools(), Phase::Infer);

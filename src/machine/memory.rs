@@ -6,7 +6,10 @@
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
 
 use super::cgroup::memory_limit;
 
@@ -20,9 +23,55 @@ pub struct TooLittleMemory {
     pub available: Bytes,
 }
 
-/// A number of bytes; written with a unit of a power of 1024, as in `1.5 GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A number of bytes; shown with a unit of a power of 1024, as in `1.5 GiB`. As an option it is `500M` or `2G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Bytes(pub u64);
+
+/// The units of options, and the powers of two that they stand for.
+const OPTION_UNITS: [(&str, u32); 5] = [("T", 40), ("G", 30), ("M", 20), ("K", 10), ("", 0)];
+
+impl Bytes {
+    /// As an option, without rounding.
+    pub fn exact(self) -> String {
+        let is_whole = |&&(_, shift): &&(&str, u32)| self.0.is_multiple_of(1 << shift);
+        let (unit, shift) = OPTION_UNITS.iter().find(is_whole).expect("any number is a multiple of one");
+        format!("{}{unit}", self.0 >> shift)
+    }
+}
+
+/// The text is no number of bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a number of bytes such as 500M or 2G, found `{0}`")]
+pub struct UnknownBytes(String);
+
+impl FromStr for Bytes {
+    type Err = UnknownBytes;
+
+    fn from_str(text: &str) -> Result<Self, UnknownBytes> {
+        let unknown = || UnknownBytes(text.to_owned());
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = text[digits.len()..].to_ascii_uppercase();
+        let unit = unit.trim_end_matches('B').trim_end_matches('I');
+        let (_, shift) = OPTION_UNITS.iter().find(|(known, _)| *known == unit).ok_or_else(unknown)?;
+        let number: f64 = digits.parse().map_err(|_| unknown())?;
+        let bytes = number * (1_u64 << shift) as f64;
+        if bytes >= 1.0 && bytes < u64::MAX as f64 { Ok(Self(bytes as u64)) } else { Err(unknown()) }
+    }
+}
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> Self {
+        bytes.exact()
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = UnknownBytes;
+    fn try_from(text: String) -> Result<Self, UnknownBytes> {
+        text.parse()
+    }
+}
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +133,27 @@ mod tests {
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn sizes_of_options_have_units() {
+        for (text, bytes) in [
+            ("1000", 1000),
+            ("2G", 2 << 30),
+            ("500M", 500 << 20),
+            ("1.5k", 1536),
+            ("3GiB", 3 << 30),
+            ("1TB", 1 << 40),
+        ] {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+            assert_eq!(Bytes(bytes).exact().parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        assert_eq!(Bytes(2 << 30).exact(), "2G");
+        assert_eq!(Bytes(1537).exact(), "1537");
+        for text in ["", "G", "-1G", "0", "1X", "1e99T", "nan", "inf", "two"] {
+            let error = text.parse::<Bytes>().unwrap_err().to_string();
+            assert_eq!(error, format!("expected a number of bytes such as 500M or 2G, found `{text}`"));
         }
     }
 

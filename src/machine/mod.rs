@@ -2,3 +2,4 @@
 
 pub(crate) mod cgroup;
 pub mod memory;
+pub mod processor;

@@ -7,7 +7,7 @@ use znn_kernels::Transfer;
 use super::parameters::fnv1a;
 use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind, Shapes};
 use crate::conv::{
-    self, Algorithm, Choice, Destination, Layer, Method, Passes, Problem, Tools, WeightGradient,
+    self, Algorithm, Choice, Decision, Destination, Layer, Method, Passes, Problem, Tools, WeightGradient,
 };
 use crate::fft::FftError;
 use crate::ops::{self, Maps, Site, pool::Maximum};
@@ -135,7 +135,7 @@ impl<'a> Lowering<'a> {
     pub fn forward(
         &mut self,
         plan: &mut PlanBuilder,
-        mut method: impl FnMut(EdgeId, &Problem) -> Method,
+        mut method: impl FnMut(EdgeId, &Problem) -> Decision,
     ) -> Result<(), FftError> {
         for &node in self.network.topological_order() {
             if self.network[node].kind == NodeKind::Input {
@@ -182,7 +182,7 @@ impl<'a> Lowering<'a> {
         y: Maps,
         to: Destination,
         maxout_winners: Option<Buffer>,
-        method: &mut impl FnMut(EdgeId, &Problem) -> Method,
+        method: &mut impl FnMut(EdgeId, &Problem) -> Decision,
     ) -> Result<(), FftError> {
         let edge = &self.network[id];
         let x = self.values[edge.input.0].expect("nodes are visited in topological order");

@@ -4,6 +4,7 @@ use znn_kernels::{Kernels, Rows, RowsMut};
 
 use super::{Maps, Site, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
+use crate::segment::{self, Mode};
 use crate::volume::{Extent, Tensor};
 
 /// What training minimises.
@@ -77,6 +78,8 @@ pub struct Operands {
     pub target: Buffer,
     /// The factor of each value's loss and gradient.
     pub weight: Buffer,
+    /// A further factor of the gradient alone.
+    pub emphasis: Option<Buffer>,
     /// Gets the gradient by the values.
     pub gradient: Buffer,
     /// Gets the values; for the softmax loss, their softmax.
@@ -103,25 +106,81 @@ pub fn loss(plan: &mut PlanBuilder, site: &Site, loss: Loss, values: Maps, opera
     for (block, start) in (0..len).step_by(BLOCK).enumerate() {
         let cols = start..len.min(start + BLOCK);
         let part = |plan: &PlanBuilder, buffer| plan.region(buffer, 0..values.count, cols.clone());
-        let Operands { target, weight, gradient, prediction, stats } = operands;
+        let Operands { target, weight, emphasis, gradient, prediction, stats } = operands;
         let (x, target, weight) = (part(plan, values.buffer), part(plan, target), part(plan, weight));
+        let emphasis = emphasis.map(|emphasis| part(plan, emphasis));
+        let is_emphasised = emphasis.is_some();
         let (gradient, prediction) = (part(plan, gradient), part(plan, prediction));
         let stats = plan.region(stats, 0..1, block * STATS..(block + 1) * STATS);
         let kernels = site.kernels;
-        plan.task(site.label("loss"), 20.0 * pass_cost(values.count * cols.len()))
-            .read(x)
-            .read(target)
-            .read(weight)
-            .write(gradient)
-            .write(prediction)
-            .write(stats)
-            .run(move |views| {
+        let mut task = plan.task(site.label("loss"), 20.0 * pass_cost(values.count * cols.len()));
+        task = task.read(x).read(target).read(weight).write(gradient).write(prediction).write(stats);
+        if let Some(emphasis) = emphasis {
+            task = task.read(emphasis);
+        }
+        task.run(move |views| {
+            let (x, target, weight, emphasis) = if is_emphasised {
+                let [x, target, weight, emphasis] = views.reads.take();
+                (x, target, weight, Some(emphasis))
+            } else {
                 let [x, target, weight] = views.reads.take();
-                let [gradient, prediction, mut stats] = views.writes.take();
-                let found = evaluate(kernels, loss, x, target, Some(weight), gradient, prediction);
-                stats.row_mut(0).copy_from_slice(&found.to_stats());
-            });
+                (x, target, weight, None)
+            };
+            let [mut gradient, mut prediction, mut stats] = views.writes.take();
+            let found = evaluate(kernels, loss, x, target, Some(weight), &mut gradient, &mut prediction);
+            stats.row_mut(0).copy_from_slice(&found.to_stats());
+            if let Some(emphasis) = emphasis {
+                for row in 0..emphasis.rows() {
+                    let factors = emphasis.row(row).iter();
+                    gradient
+                        .row_mut(row)
+                        .iter_mut()
+                        .zip(factors)
+                        .for_each(|(value, factor)| *value *= factor);
+                }
+            }
+        });
     }
+}
+
+/// Adds the task that gives each of the affinities `values` (along x, y, z) its MALIS weight. `rand_error`, of one float, gets
+/// the error of the segments that they make; it is not a number, and the weights are 0, where the target has no pair of voxels.
+pub fn malis(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    mode: Mode,
+    values: Maps,
+    target: Buffer,
+    [weights, rand_error]: [Buffer; 2],
+) {
+    /// Of an edge: to be sorted, and to find and join its components.
+    const NANOSECONDS: f64 = 300.0;
+    let [x, target, weights, rand_error] =
+        [values.buffer, target, weights, rand_error].map(|buffer| plan.whole(buffer));
+    let Maps { count, extent, .. } = values;
+    plan.task(site.label("malis"), NANOSECONDS * (count * extent.len()) as f64)
+        .read(x)
+        .read(target)
+        .write(weights)
+        .write(rand_error)
+        .run(move |views| {
+            let [x, target] = views.reads.take().map(|rows| tensor(rows, extent));
+            let [mut weights, mut rand_error] = views.writes.take();
+            let found = segment::weights(&x, &target, mode);
+            rand_error.row_mut(0)[0] = found.as_ref().map_or(f32::NAN, |found| found.rand_error as f32);
+            for row in 0..count {
+                match &found {
+                    Some(found) => weights.row_mut(row).copy_from_slice(found.weights.channel(row)),
+                    None => weights.row_mut(row).fill(0.0),
+                }
+            }
+        });
+}
+
+fn tensor(rows: Rows<'_>, extent: Extent) -> Tensor {
+    let mut tensor = Tensor::zeros(rows.rows(), extent);
+    (0..rows.rows()).for_each(|row| tensor.channel_mut(row).copy_from_slice(rows.row(row)));
+    tensor
 }
 
 /// The loss of whole tensors, and the prediction: the values, or their softmax.
@@ -141,8 +200,8 @@ pub fn of_tensors(
         Rows::new(values.data(), len),
         Rows::new(target.data(), len),
         weight.map(|weight| Rows::new(weight.data(), len)),
-        RowsMut::new(gradient.data_mut(), len),
-        RowsMut::new(prediction.data_mut(), len),
+        &mut RowsMut::new(gradient.data_mut(), len),
+        &mut RowsMut::new(prediction.data_mut(), len),
     );
     (found, prediction)
 }
@@ -153,8 +212,8 @@ fn evaluate(
     x: Rows<'_>,
     target: Rows<'_>,
     weight: Option<Rows<'_>>,
-    mut gradient: RowsMut<'_>,
-    mut prediction: RowsMut<'_>,
+    gradient: &mut RowsMut<'_>,
+    prediction: &mut RowsMut<'_>,
 ) -> Outcome {
     let mut found = Outcome::default();
     for row in 0..x.rows() {
@@ -162,8 +221,8 @@ fn evaluate(
     }
     match loss {
         Loss::Softmax => {
-            found.loss = kernels.softmax_loss(x, target, weight, &mut gradient);
-            kernels.softmax(&mut prediction);
+            found.loss = kernels.softmax_loss(x, target, weight, gradient);
+            kernels.softmax(prediction);
         }
         Loss::Values(loss) => {
             for row in 0..x.rows() {

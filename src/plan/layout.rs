@@ -14,10 +14,20 @@ pub(super) struct Layout {
     pub len: usize,
 }
 
+/// Memory that a deferred task reads is used again within the iteration only if the arena would otherwise be so many
+/// times larger: who writes there next has to wait for a task that should fill gaps.
+const WORTH_WAITING: f64 = 1.5;
+
+/// A place for each buffer.
+pub(super) fn place(builder: &PlanBuilder) -> Layout {
+    let tight = by_size(builder, &lives(builder, |task| task + 1));
+    let loose = by_size(builder, &lives(builder, |_| builder.tasks.len()));
+    if loose.len as f64 <= WORTH_WAITING * tight.len as f64 { loose } else { tight }
+}
+
 /// Buffers in order of size, each at the lowest place where no buffer of a meeting life lies (greedy by size,
 /// as in Pisarchyk and Lee, arXiv 2001.03288).
-pub(super) fn place(builder: &PlanBuilder) -> Layout {
-    let lives = lives(builder);
+fn by_size(builder: &PlanBuilder, lives: &[Life]) -> Layout {
     let size = |b: usize| {
         let info = &builder.buffers[b];
         (info.rows * info.cols).next_multiple_of(ALIGNMENT)
@@ -55,7 +65,8 @@ fn meet(a: &Life, b: &Life) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a.start.max(b.start) < a.end.min(b.end))
 }
 
-fn lives(builder: &PlanBuilder) -> Vec<Life> {
+/// The lives of all buffers where a deferred task's memory is needed until `deferred_end` of its place in the program.
+fn lives(builder: &PlanBuilder, deferred_end: impl Fn(usize) -> usize) -> Vec<Life> {
     let mut lives: Vec<Life> = builder
         .buffers
         .iter()
@@ -65,13 +76,14 @@ fn lives(builder: &PlanBuilder) -> Vec<Life> {
             Storage::Input(_) | Storage::Output(_) => None,
         })
         .collect();
-    for (t, TaskInfo { reads, writes, .. }) in builder.tasks.iter().enumerate() {
+    for (t, TaskInfo { reads, writes, deferred, .. }) in builder.tasks.iter().enumerate() {
+        let end = if *deferred { deferred_end(t) } else { t + 1 };
         for region in reads.iter().chain(writes) {
             if let Some(life) = &mut lives[region.buffer.0] {
                 if life.start == life.end {
                     *life = t..t + 1;
                 }
-                life.end = life.end.max(t + 1);
+                life.end = life.end.max(end);
             }
         }
     }
@@ -103,6 +115,27 @@ mod tests {
             if let Some(&next) = chain.get(i + 1) {
                 assert_ne!(layout.places[a.0], layout.places[next.0]);
             }
+        }
+    }
+
+    #[test]
+    fn what_deferred_tasks_read_is_not_used_again_where_memory_allows() {
+        let name: std::sync::Arc<str> = "test".into();
+        let copy = |b: &mut PlanBuilder, from, to, deferred| {
+            let (read, write) = (b.whole(from), b.whole(to));
+            let task = b.task(Label::new(&name, "copy"), 1.0).read(read).write(write);
+            if deferred { task.deferred().run(|_| ()) } else { task.run(|_| ()) }
+        };
+        for (kept, shared) in [(400, false), (32, true)] {
+            let mut b = PlanBuilder::new(1, false);
+            b.persistent(1, kept);
+            let [source, read, later] = [32, 100, 100].map(|len| b.transient(1, len));
+            let sum = b.transient(1, 32);
+            copy(&mut b, source, read, false);
+            copy(&mut b, read, sum, true);
+            copy(&mut b, source, later, false);
+            let layout = place(&b);
+            assert_eq!(layout.places[read.0] == layout.places[later.0], shared, "beside {kept} floats");
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -199,6 +200,36 @@ impl Plan {
     /// Returns when all tasks but the deferred ones are done; those go on, and what depends on them waits.
     /// Panics where a slice has not the declared length.
     pub fn step(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), PlanError> {
+        self.bind(inputs, outputs);
+        let result = self.executor.step();
+        // Relaxed: preparation tasks are not deferred, so that none runs now; see `bind` for the next step.
+        self.shared.stale.store(result.is_err(), Ordering::Relaxed);
+        result.map_err(|panic| self.error(panic))
+    }
+
+    /// [`step`](Self::step) in the calling thread, by a loop over the tasks in program order: the same work without any
+    /// scheduling, deferred tasks included. It shows what scheduling costs.
+    ///
+    /// Panics where a task does.
+    ///
+    /// # Errors
+    /// Where a deferred task of an earlier step failed.
+    pub fn step_in_order(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), PlanError> {
+        self.finish()?;
+        self.bind(inputs, outputs);
+        let nodes = 0..self.shared.nodes.len();
+        // No worker runs a task of this plan, so that the first one's memory is free.
+        let result = catch_unwind(AssertUnwindSafe(|| nodes.for_each(|node| self.shared.run(node, 0))));
+        self.shared.stale.store(result.is_err(), Ordering::Relaxed);
+        if let Err(payload) = result {
+            self.shared.sums.iter().for_each(Reduction::reset);
+            resume_unwind(payload);
+        }
+        Ok(())
+    }
+
+    /// Lets the tasks of the next iteration find the caller's memory.
+    fn bind(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
         assert_eq!(inputs.len(), self.inputs, "inputs of the plan");
         assert_eq!(inputs.len() + outputs.len(), self.callers.len(), "outputs of the plan");
         let lengths = inputs.iter().map(|slice| slice.len()).chain(outputs.iter().map(|slice| slice.len()));
@@ -214,10 +245,6 @@ impl Plan {
             // never deferred), and the start of the step orders it before the tasks of this one.
             to.store(pointer, Ordering::Relaxed);
         }
-        let result = self.executor.step();
-        // Relaxed: preparation tasks are not deferred, so that none runs now; see above for the next step.
-        self.shared.stale.store(result.is_err(), Ordering::Relaxed);
-        result.map_err(|panic| self.error(panic))
     }
 
     /// Waits for the deferred tasks.
@@ -273,7 +300,7 @@ impl Plan {
 }
 
 impl Shared {
-    /// Runs the tasks of a node. The pool calls it once per node and iteration, in the derived order.
+    /// Runs the tasks of a node. Called once per node and iteration, in the derived order.
     fn run(&self, node: usize, worker: usize) {
         // Joints have no work.
         let Some(tasks) = self.nodes.get(node) else { return };
@@ -298,7 +325,7 @@ impl Shared {
         let place = |region: &Resolved| {
             let start = match region.base {
                 Base::Arena => self.arena.at(region.offset),
-                // Relaxed: see `Plan::step`.
+                // Relaxed: see `Plan::bind`.
                 Base::Caller(i) => self.callers[i].load(Ordering::Relaxed).wrapping_add(region.offset),
             };
             Place { start, rows: region.rows, cols: region.cols, stride: region.stride }
@@ -307,12 +334,13 @@ impl Shared {
         let write = |i: usize| place(&task.writes[i]);
         // SAFETY: the derived order lets no two tasks run at once of which one writes what the other touches,
         // and `TaskBuilder::run` refuses a task whose written regions overlap another of its own. The arena is
-        // zero-initialised; the caller's memory is borrowed by `Plan::step`, which outlives every task that
-        // touches it. Different buffers that share memory are ordered like one.
+        // zero-initialised; the caller's memory is borrowed by `Plan::step` or `Plan::step_in_order`, which outlive
+        // every task that touches it. Different buffers that share memory are ordered like one.
         let (reads, writes) =
             unsafe { (Reads::new(&read, task.reads.len()), Writes::new(&write, task.writes.len())) };
         let scratch = &self.scratch[worker];
-        // SAFETY: a worker runs one task at a time, and its scratch belongs to it; `build` took the maximum
+        // SAFETY: a worker (or, while none runs, the caller in its place) runs one task at a time, and its scratch
+        // belongs to it; `build` took the maximum
         // over all tasks as its size.
         let scratch = unsafe { std::slice::from_raw_parts_mut(scratch.at(0), task.scratch) };
         let run = |sum: &mut [f32]| (task.work)(Views { reads, writes, scratch, sum });

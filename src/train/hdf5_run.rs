@@ -64,6 +64,7 @@ fn record(phase: Phase, measure: &Measure) -> Record {
         phase,
         loss: measure.loss,
         pixel_error: measure.pixel_error,
+        rand_error: None,
         constant_error: None,
         eta: f64::NAN,
         voxels_per_second: f64::NAN,

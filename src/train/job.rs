@@ -16,12 +16,15 @@ use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
 use crate::atomic_file;
+use crate::conv::{Accuracy, Choice};
 use crate::data::ini::IniError;
 use crate::data::{Preprocess, Rebalance};
+use crate::engine::Engine;
+use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
-pub use options::{Algorithm, IsaChoice, LossKind, Target};
+pub use options::{IsaChoice, LossKind, Malis, NoTuning, Target, Tuning};
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,8 @@ pub struct Job {
 
     /// The loss; `auto` follows the target.
     pub loss: LossKind,
+    /// How the gradients of affinities are weighted by what they decide for the segmentation.
+    pub malis: Malis,
     /// The learning rate at the start.
     pub eta: f64,
     /// How much of the previous step is kept, in [0, 1).
@@ -95,8 +100,17 @@ pub struct Job {
 
     /// Worker threads; 0 is one for each core.
     pub threads: usize,
-    /// How convolutions are computed.
-    pub algorithm: Algorithm,
+    /// How convolutions are computed: `auto` measures which algorithm is fastest for each layer, `estimate` asks a model,
+    /// `direct`, `fft` and `winograd` are for all layers that they can compute.
+    #[serde(with = "as_text")]
+    pub algorithm: Choice,
+    /// How exact convolutions are: `standard`, or `fast`, which admits larger Winograd tiles.
+    pub accuracy: Accuracy,
+    /// The memory that one convolution layer may take for spectra.
+    pub workspace: Bytes,
+    /// The file that keeps which algorithms measured fastest; `none`, or `auto` for the one in the user's cache folder.
+    #[serde(with = "as_text")]
+    pub tuning: Tuning,
     /// The same bits whatever the number of threads, at some cost in speed.
     pub deterministic: bool,
     /// The instruction-set tier; `auto` is the widest of the machine.
@@ -137,6 +151,7 @@ impl Default for Job {
             augment: true,
             mirror: false,
             loss: LossKind::Auto,
+            malis: Malis::Off,
             eta: 0.01,
             momentum: 0.0,
             weight_decay: 0.0,
@@ -148,7 +163,10 @@ impl Default for Job {
             time_limit: None,
             seed: 1,
             threads: 0,
-            algorithm: Algorithm::Auto,
+            algorithm: Choice::Measure,
+            accuracy: Accuracy::Standard,
+            workspace: Bytes(Engine::WORKSPACE as u64),
+            tuning: Tuning::Auto,
             deterministic: false,
             isa: IsaChoice::Auto,
             report_every: 10,
@@ -255,8 +273,15 @@ impl fmt::Display for Change {
 }
 
 /// The keys that hold paths, which a file gives relative to its own folder.
-const PATHS: [&str; 9] =
-    ["net", "weights", "images", "labels", "masks", "val-images", "val-labels", "out", "hdf5"];
+const PATHS: [&str; 10] =
+    ["net", "weights", "images", "labels", "masks", "val-images", "val-labels", "out", "hdf5", "tuning"];
+
+/// The values of [`PATHS`] in a table. (`tuning` may be a word.)
+fn path_values(table: &mut Table) -> impl Iterator<Item = &mut Value> {
+    let paths = table.iter_mut().filter(|(key, _)| PATHS.contains(&key.as_str()));
+    let paths = paths.filter(|(key, value)| *key != "tuning" || value.as_str().is_some_and(Tuning::is_path));
+    paths.map(|(_, value)| value)
+}
 
 /// Changes the path, or the paths, of a key; an empty one means none.
 fn map_paths<E>(value: &mut Value, change: &mut impl FnMut(&str) -> Result<String, E>) -> Result<(), E> {
@@ -313,11 +338,7 @@ impl Job {
         let mut table: Table = toml::from_str(&text).map_err(fail)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut join = |path: &str| Ok::<_, JobError>(folder.join(path).to_string_lossy().into_owned());
-        for key in PATHS {
-            if let Some(value) = table.get_mut(key) {
-                map_paths(value, &mut join)?;
-            }
-        }
+        path_values(&mut table).try_for_each(|value| map_paths(value, &mut join))?;
         Ok(table)
     }
 
@@ -333,11 +354,7 @@ impl Job {
         let mut absolute = |path: &str| {
             Ok::<_, JobError>(std::path::absolute(path).map_err(fail)?.to_string_lossy().into_owned())
         };
-        for key in PATHS {
-            if let Some(value) = table.get_mut(key) {
-                map_paths(value, &mut absolute)?;
-            }
-        }
+        path_values(&mut table).try_for_each(|value| map_paths(value, &mut absolute))?;
         atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
     }
 
@@ -382,6 +399,12 @@ impl Job {
             "output-size",
             &self.output_size,
             "at least 1 voxel along each axis",
+        )?;
+        check(
+            self.malis == Malis::Off || self.target == Target::Affinity,
+            "malis",
+            &self.malis,
+            "off, or the target affinity, which is what it weighs",
         )?;
         check(positive(self.eta), "eta", &self.eta, "a number above 0")?;
         check((0.0..1.0).contains(&self.momentum), "momentum", &self.momentum, "a number from 0 to below 1")?;

@@ -14,6 +14,7 @@ use crate::ops::loss::{self, Loss};
 use crate::ops::update::{self, Rule, Target, settings};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
+use crate::segment;
 use crate::volume::{Extent, Tensor};
 
 /// How a network is trained.
@@ -21,6 +22,8 @@ use crate::volume::{Extent, Tensor};
 pub struct StepOptions {
     /// What is minimised.
     pub loss: Loss,
+    /// How the gradients of affinities are weighted by what they decide; `None`: alike. The outputs have three maps then.
+    pub malis: Option<segment::Mode>,
     /// Momentum of groups without one of their own.
     pub momentum: f32,
     /// Weight decay of groups without one of their own.
@@ -84,6 +87,7 @@ pub struct TrainingStep {
     kept_gradients: Vec<(NodeId, Buffer)>,
     predictions: Vec<Tensor>,
     stats: Vec<f32>,
+    rand_errors: Vec<f32>,
     ones: Vec<f32>,
 }
 
@@ -154,7 +158,13 @@ impl TrainingStep {
             let prediction = plan.output(values.count, len);
             let stats = plan.output(1, loss::stats_len(values.extent));
             stats_len += loss::stats_len(values.extent);
-            let operands = loss::Operands { target, weight, gradient, prediction, stats };
+            let emphasis = options.malis.map(|mode| {
+                let emphasis = plan.transient(values.count, len);
+                let rand_error = plan.output(1, 1);
+                loss::malis(&mut plan, &site, mode, values, target, [emphasis, rand_error]);
+                emphasis
+            });
+            let operands = loss::Operands { target, weight, emphasis, gradient, prediction, stats };
             loss::loss(&mut plan, &site, options.loss, values, operands);
             if options.inspect {
                 kept_gradients.push((node, keep(&mut plan, Maps { buffer: gradient, ..values })));
@@ -216,6 +226,7 @@ impl TrainingStep {
             kept_gradients,
             predictions,
             stats: vec![0.0; stats_len],
+            rand_errors: if options.malis.is_some() { vec![0.0; outputs.len()] } else { Vec::new() },
             ones: vec![1.0; largest],
         })
     }
@@ -240,6 +251,26 @@ impl TrainingStep {
         wanted: &[Wanted<'_>],
         settings: Settings,
     ) -> Result<Outcome, PlanError> {
+        self.run_by(Plan::step, inputs, wanted, settings)
+    }
+
+    /// [`run`](Self::run) in the calling thread, without any scheduling: see [`Plan::step_in_order`].
+    pub fn run_in_order(
+        &mut self,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
+        self.run_by(Plan::step_in_order, inputs, wanted, settings)
+    }
+
+    fn run_by(
+        &mut self,
+        step: impl FnOnce(&mut Plan, &[&[f32]], &mut [&mut [f32]]) -> Result<(), PlanError>,
+        inputs: &[&Tensor],
+        wanted: &[Wanted<'_>],
+        settings: Settings,
+    ) -> Result<Outcome, PlanError> {
         let mut values = [0.0; settings::LEN];
         values[settings::ETA] = settings.eta;
         values[settings::FACTOR] = settings.factor;
@@ -254,13 +285,15 @@ impl TrainingStep {
         }
         let mut outputs: Vec<&mut [f32]> = Vec::new();
         let mut stats = &mut self.stats[..];
+        let mut rand_errors = self.rand_errors.chunks_mut(1);
         for prediction in &mut self.predictions {
             let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.extent()));
             stats = rest;
             outputs.push(prediction.data_mut());
             outputs.push(own);
+            outputs.extend(rand_errors.next());
         }
-        self.plan.step(&given, &mut outputs)?;
+        step(&mut self.plan, &given, &mut outputs)?;
         Ok(loss::total(&self.stats))
     }
 }
@@ -306,6 +339,14 @@ impl TrainingStep {
     /// What the output nodes gave in the last iteration, in their order; after the softmax, where the loss has one.
     pub fn predictions(&self) -> &[Tensor] {
         &self.predictions
+    }
+
+    /// The Rand error of the segments that the affinities of the last iteration made, on average over the output nodes;
+    /// `None` without [`StepOptions::malis`], or where the targets have no pair of voxels.
+    pub fn rand_error(&self) -> Option<f64> {
+        let mean = self.rand_errors.iter().map(|&error| f64::from(error)).sum::<f64>()
+            / self.rand_errors.len() as f64;
+        mean.is_finite().then_some(mean)
     }
 
     /// The memory of the plan, in bytes.

@@ -211,6 +211,9 @@ impl Trainer {
             threads: (job.threads > 0).then_some(job.threads),
             isa: Some(job.isa.isa()),
             deterministic: job.deterministic,
+            accuracy: job.accuracy,
+            workspace: Some(usize::try_from(job.workspace.0).unwrap_or(usize::MAX)),
+            tuning: job.tuning.path(),
             events,
             ..EngineOptions::default()
         })?;
@@ -238,9 +241,10 @@ impl Trainer {
 
         let options = StepOptions {
             loss: loss_of(loss),
+            malis: job.malis.mode(),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
-            algorithm: job.algorithm.choice(),
+            algorithm: job.algorithm,
             inspect: false,
         };
         let mut step = TrainingStep::new(&engine, &network, job.output_size, &options)?;
@@ -264,6 +268,7 @@ impl Trainer {
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
             }
         };
+        warnings.extend(engine.take_warnings());
         make_folder(&job.out, &model_path)?;
         Ok(Self {
             job,
@@ -358,6 +363,7 @@ impl Trainer {
                 iteration: self.iteration,
                 loss: outcome.mean_loss(),
                 pixel_error: outcome.pixel_error(),
+                rand_error: self.step.rand_error(),
                 voxels: self.job.output_size.len() as u64,
                 elapsed: began.elapsed(),
                 eta,
@@ -397,6 +403,7 @@ impl Trainer {
             iteration: self.iteration,
             loss: found.outcome.mean_loss(),
             pixel_error: found.outcome.pixel_error(),
+            rand_error: found.rand_error,
             constant_error: Some(found.constant_error),
             voxels: found.voxels,
             elapsed: began.elapsed(),

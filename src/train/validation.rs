@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::job::Job;
+use super::job::{Job, Target};
 use super::step::{Outcome, StepOptions};
 use crate::data::{Patch, Sample, Sampler};
 use crate::engine::Engine;
@@ -10,6 +10,7 @@ use crate::infer::{InferError, Predictor};
 use crate::network::{Network, Parameters};
 use crate::ops::loss;
 use crate::plan::PlanError;
+use crate::segment::{self, Norm};
 use crate::volume::Tensor;
 use znn_kernels::Kernels;
 
@@ -21,11 +22,14 @@ pub(super) struct Validator {
     patches: Vec<Patch>,
     sample: Sample,
     loss: loss::Loss,
+    is_affinity: bool,
 }
 
 /// What a validation found.
 pub(super) struct Found {
     pub outcome: Outcome,
+    /// Of affinities: the mean Rand error of the patches that have a pair of voxels.
+    pub rand_error: Option<f64>,
     /// The pixel error of the best prediction that is the same everywhere, for each channel.
     pub constant_error: f64,
     pub voxels: u64,
@@ -47,7 +51,15 @@ impl Validator {
         let predictor = Predictor::new(engine, network, parameters, job.output_size, options.algorithm)?;
         let patches = sampler.tiles(usize::try_from(job.validate_patches).unwrap_or(usize::MAX));
         let sample = sampler.new_sample();
-        Ok(Self { kernels: engine.kernels(), predictor, sampler, patches, sample, loss: options.loss })
+        Ok(Self {
+            kernels: engine.kernels(),
+            predictor,
+            sampler,
+            patches,
+            sample,
+            loss: options.loss,
+            is_affinity: job.target == Target::Affinity,
+        })
     }
 
     pub fn run(&mut self, parameters: &Parameters) -> Result<Found, PlanError> {
@@ -56,6 +68,7 @@ impl Validator {
         let mut voxels = 0;
         let mut classes = Classes::default();
         let mut shown = None;
+        let mut rand_errors = Vec::new();
         for (index, patch) in self.patches.iter().enumerate() {
             self.sampler.read(patch, &mut self.sample);
             let sample = &self.sample;
@@ -64,6 +77,10 @@ impl Validator {
             let (found, prediction) =
                 loss::of_tensors(self.kernels, self.loss, prediction, &sample.target, sample.weight.as_ref());
             outcome.add(&found);
+            if self.is_affinity {
+                let weights = segment::weights(&prediction, &sample.target, segment::Mode::Plain(Norm::None));
+                rand_errors.extend(weights.map(|weights| weights.rand_error));
+            }
             classes.add(&sample.target, sample.weight.as_ref());
             voxels += prediction.extent().len() as u64;
             if index == self.patches.len() / 2 {
@@ -71,7 +88,17 @@ impl Validator {
             }
         }
         let (input, prediction, target) = shown.expect("a sampler has at least one patch");
-        Ok(Found { outcome, constant_error: classes.constant_error(), voxels, input, prediction, target })
+        let rand_error =
+            (!rand_errors.is_empty()).then(|| rand_errors.iter().sum::<f64>() / rand_errors.len() as f64);
+        Ok(Found {
+            outcome,
+            rand_error,
+            constant_error: classes.constant_error(),
+            voxels,
+            input,
+            prediction,
+            target,
+        })
     }
 }
 

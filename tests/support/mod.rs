@@ -112,6 +112,8 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_znn"));
         command.args(arguments.split_whitespace()).current_dir(self.folder.path());
         command.stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
+        // Measurements beside other tests are not for the user's cache.
+        command.env("XDG_CACHE_HOME", self.path("cache"));
         command
     }
 

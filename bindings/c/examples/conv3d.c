@@ -28,7 +28,8 @@ static double dot(const float *a, const float *b, size_t len) {
 }
 
 int main(void) {
-    znn_engine_options engine_options = {.threads = 2, .deterministic = 0};
+    znn_engine_options engine_options = {0};
+    engine_options.threads = 2;
     znn_engine *engine = NULL;
     check(znn_engine_new(&engine_options, &engine));
     printf("znn %s, %zu threads\n", znn_version(), znn_engine_threads(engine));

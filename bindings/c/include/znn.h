@@ -36,7 +36,7 @@
 // Direct convolution.
 #define ZNN_ALGORITHM_DIRECT 2
 
-// Products of spectra; without stride and padding only.
+// Products of spectra; direct convolution where there is stride or padding.
 #define ZNN_ALGORITHM_FFT 3
 
 // Winograd tiles; direct convolution where the kernel has axes of neither 1 nor 3 taps.
@@ -108,14 +108,21 @@ typedef struct {
     uint32_t algorithm;
     // One of ZNN_TRANSFER_*.
     uint32_t transfer;
-    // Bytes that each pass may hold beside the caller's arrays; 0: what the machine has.
-    size_t memory;
 } znn_conv3d_options;
 
 // How an engine is made. All zero: the default.
 typedef struct {
     // Worker threads; 0: one for each core that the process may use.
     size_t threads;
+    // The processors of the workers, by the system's numbers, as an array of `cores_len`; NULL: any that the process may
+    // use.
+    const size_t *cores;
+    // The length of `cores`.
+    size_t cores_len;
+    // Bytes that a convolution may take for what its algorithm derives from weights and images; 0: 2 GiB.
+    size_t workspace;
+    // The file that keeps which algorithms measured fastest, in UTF-8; NULL: they are measured again by each engine.
+    const char *tuning;
     // 1: results have the same bits for any number of threads, and from run to run; else 0.
     uint32_t deterministic;
 } znn_engine_options;

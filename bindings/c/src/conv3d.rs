@@ -26,7 +26,7 @@ pub const ZNN_ALGORITHM_MEASURE: u32 = 0;
 pub const ZNN_ALGORITHM_ESTIMATE: u32 = 1;
 /// Direct convolution.
 pub const ZNN_ALGORITHM_DIRECT: u32 = 2;
-/// Products of spectra; without stride and padding only.
+/// Products of spectra; direct convolution where there is stride or padding.
 pub const ZNN_ALGORITHM_FFT: u32 = 3;
 /// Winograd tiles; direct convolution where the kernel has axes of neither 1 nor 3 taps.
 pub const ZNN_ALGORITHM_WINOGRAD: u32 = 4;
@@ -72,8 +72,6 @@ pub struct Conv3dOptions {
     pub algorithm: u32,
     /// One of ZNN_TRANSFER_*.
     pub transfer: u32,
-    /// Bytes that each pass may hold beside the caller's arrays; 0: what the machine has.
-    pub memory: usize,
 }
 
 impl Conv3dOptions {
@@ -117,7 +115,6 @@ impl Conv3dOptions {
             },
             input: strides(self.x_strides),
             output: strides(self.y_strides),
-            memory: (self.memory > 0).then_some(self.memory),
         })
     }
 }
@@ -125,7 +122,7 @@ impl Conv3dOptions {
 impl From<Conv3dError> for Failure {
     fn from(error: Conv3dError) -> Self {
         let status = match error {
-            Conv3dError::Memory(_) | Conv3dError::MemoryBound { .. } => Status::OutOfMemory,
+            Conv3dError::Memory(_) => Status::OutOfMemory,
             Conv3dError::Plan(_) => Status::Internal,
             _ => Status::InvalidArgument,
         };
@@ -165,7 +162,6 @@ pub unsafe extern "C" fn znn_conv3d_options_init(options: *mut Conv3dOptions) ->
             passes: ZNN_PASSES_TRAINING,
             algorithm: ZNN_ALGORITHM_MEASURE,
             transfer: ZNN_TRANSFER_IDENTITY,
-            memory: 0,
         };
         // SAFETY: the caller's pointer, see the preamble.
         unsafe { put("options", options, default) }

@@ -1,11 +1,12 @@
 //! Engines.
 #![allow(unsafe_code)]
 
+use std::ffi::c_char;
 use std::sync::Arc;
 
 use engine::EngineOptions as Options;
 
-use crate::memory::{free, put, reference};
+use crate::memory::{free, list, path, put, reference};
 use crate::status::{Failure, Status, guard};
 
 /// Threads, kernels and measurements, which plans and networks share.
@@ -16,6 +17,15 @@ pub struct Engine(pub Arc<engine::Engine>);
 pub struct EngineOptions {
     /// Worker threads; 0: one for each core that the process may use.
     pub threads: usize,
+    /// The processors of the workers, by the system's numbers, as an array of `cores_len`; NULL: any that the process may
+    /// use.
+    pub cores: *const usize,
+    /// The length of `cores`.
+    pub cores_len: usize,
+    /// Bytes that a convolution may take for what its algorithm derives from weights and images; 0: 2 GiB.
+    pub workspace: usize,
+    /// The file that keeps which algorithms measured fastest, in UTF-8; NULL: they are measured again by each engine.
+    pub tuning: *const c_char,
     /// 1: results have the same bits for any number of threads, and from run to run; else 0.
     pub deterministic: u32,
 }
@@ -33,6 +43,15 @@ pub unsafe extern "C" fn znn_engine_new(options: *const EngineOptions, engine: *
             // SAFETY: the caller's pointer, see the preamble.
             let options = unsafe { reference("options", options) }?;
             chosen.threads = (options.threads > 0).then_some(options.threads);
+            if !options.cores.is_null() {
+                // SAFETY: as above.
+                chosen.cores = Some(unsafe { list("cores", options.cores, options.cores_len) }?.to_vec());
+            }
+            if !options.tuning.is_null() {
+                // SAFETY: as above.
+                chosen.tuning = Some(unsafe { path("tuning", options.tuning) }?);
+            }
+            chosen.workspace = (options.workspace > 0).then_some(options.workspace);
             chosen.deterministic = options.deterministic != 0;
         }
         let made = engine::Engine::new(&chosen).map_err(Failure::argument)?;

@@ -19,10 +19,19 @@ pub unsafe fn reference<'a, T>(name: &str, pointer: *const T) -> Result<&'a T, F
 /// `len` floats that are read.
 ///
 /// # Safety
-/// The pointer is null, or valid for reads of `len` floats that nobody writes for `'a`.
+/// As [`list`].
 pub unsafe fn slice<'a>(name: &str, pointer: *const f32, len: usize) -> Result<&'a [f32], Failure> {
+    // SAFETY: the caller's contract.
+    unsafe { list(name, pointer, len) }
+}
+
+/// `len` numbers that are read.
+///
+/// # Safety
+/// The pointer is null, or valid for reads of `len` numbers, of which any bits are one, that nobody writes for `'a`.
+pub unsafe fn list<'a, T>(name: &str, pointer: *const T, len: usize) -> Result<&'a [T], Failure> {
     check(name, pointer)?;
-    // SAFETY: not null and aligned; valid by the caller's contract. Any bits are a float.
+    // SAFETY: not null and aligned; valid by the caller's contract.
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 

@@ -1,8 +1,9 @@
 //! Engines and the convolutions that they have planned.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::conv::{Choice, Method, Passes, UnknownChoice};
+use engine::conv::{Choice, Passes, UnknownChoice};
 use engine::{Conv3d, Conv3dError, Conv3dOptions, EngineOptions, Problem, Strides, Transfer};
 use numpy::{
     PyReadonlyArray1, PyReadonlyArray5, PyReadwriteArray1, PyReadwriteArray5, PyUntypedArrayMethods,
@@ -34,7 +35,7 @@ struct Key {
 fn error(error: Conv3dError) -> PyErr {
     let text = error.to_string();
     match error {
-        Conv3dError::Memory(_) | Conv3dError::MemoryBound { .. } => PyMemoryError::new_err(text),
+        Conv3dError::Memory(_) => PyMemoryError::new_err(text),
         Conv3dError::Plan(_) => PyRuntimeError::new_err(text),
         _ => PyValueError::new_err(text),
     }
@@ -66,7 +67,6 @@ impl Engine {
             transfer: Transfer::IDENTITY,
             input: Some(input),
             output: Some(output),
-            memory: None,
         };
         let plan = Arc::new(Mutex::new(Conv3d::new(&self.engine, problem, &options)?));
         let mut plans = lock();
@@ -112,9 +112,6 @@ impl Engine {
         };
         let algorithm: Choice =
             algorithm.parse().map_err(|unknown: UnknownChoice| PyValueError::new_err(unknown.to_string()))?;
-        if algorithm == Choice::Fixed(Method::Fft) && !problem.is_valid() {
-            return Err(PyValueError::new_err("fft has neither stride nor padding"));
-        }
         Ok(Key { problem, batch, input: x.strides, output: y.strides, passes, algorithm })
     }
 }
@@ -127,9 +124,16 @@ fn lock(plan: &Mutex<Conv3d>) -> std::sync::MutexGuard<'_, Conv3d> {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (threads=None, deterministic=false))]
-    fn new(threads: Option<usize>, deterministic: bool) -> PyResult<Self> {
-        let options = EngineOptions { threads, deterministic, ..Default::default() };
+    #[pyo3(signature = (threads=None, *, cores=None, deterministic=false, workspace=None, tuning=None))]
+    fn new(
+        threads: Option<usize>,
+        cores: Option<Vec<usize>>,
+        deterministic: bool,
+        workspace: Option<usize>,
+        tuning: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let options =
+            EngineOptions { threads, cores, deterministic, workspace, tuning, ..Default::default() };
         let engine = engine::Engine::new(&options).map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { engine: Arc::new(engine), plans: Mutex::default() })
     }
@@ -164,7 +168,7 @@ impl Engine {
         bias: Option<PyReadonlyArray1<'_, f32>>,
         mut y: PyReadwriteArray5<'_, f32>,
         how: How,
-    ) -> PyResult<&'static str> {
+    ) -> PyResult<String> {
         let ((x_images, x), (y_images, y)) = (images("x", &x)?, images_mut("y", &mut y)?);
         let key = self.key(&x_images, kernel(&weights), &y_images, &how)?;
         let weights = weights.as_slice()?;
@@ -173,7 +177,7 @@ impl Engine {
             let plan = self.plan(key)?;
             let mut plan = lock(&plan);
             plan.forward(x, weights, bias, y)?;
-            Ok(plan.method().name())
+            Ok(plan.decision().forward.to_string())
         })
         .map_err(error)
     }

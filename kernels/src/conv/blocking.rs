@@ -138,37 +138,6 @@ pub(crate) struct Largest {
 }
 
 impl Largest {
-    /// Of an image of `depth` planes of `height` rows, the parts that fit and whose copies are smallest beside them;
-    /// `None` if none fits. `copied` tells the planes and rows of the copy of a part.
-    pub fn of_least_copies(
-        [depth, height]: [usize; 2],
-        distance: usize,
-        fits: impl Fn(usize, usize) -> bool,
-        copied: impl Fn(usize, usize) -> [usize; 2],
-    ) -> Option<Self> {
-        let mut best: Option<(f32, Self)> = None;
-        let mut rows = height;
-        let mut bands = 1;
-        while rows > 0 {
-            let planes = largest(depth.div_ceil(distance), |planes| fits(planes, rows));
-            if planes > 0 {
-                let [copied_planes, copied_rows] = copied(planes, rows);
-                let share = (copied_planes * copied_rows) as f32 / (planes * rows) as f32;
-                if best.is_none_or(|(least, _)| share < least) {
-                    best = Some((share, Self { planes, distance, rows }));
-                }
-            }
-            if rows == 1 {
-                break;
-            }
-            while height.div_ceil(bands) >= rows {
-                bands += 1;
-            }
-            rows = height.div_ceil(bands);
-        }
-        best.map(|(_, largest)| largest)
-    }
-
     /// Cuts the rows `rows` of an image, those of all its planes counted on.
     pub fn parts(&self, height: usize, rows: Range<usize>) -> impl Iterator<Item = Part> + use<> {
         let Self { planes: most_planes, distance, rows: most_rows } = *self;
@@ -208,6 +177,14 @@ impl Largest {
             Some(part)
         })
     }
+}
+
+/// The lengths of the largest of 1, 2, 3 ... equal parts of `total`, each length once, falling.
+pub(crate) fn equal_parts(total: usize) -> impl Iterator<Item = usize> {
+    core::iter::successors(Some(total), move |&length| {
+        // the fewest parts that are shorter
+        (length > 1).then(|| total.div_ceil(total.div_ceil(length - 1)))
+    })
 }
 
 /// The largest number up to `most` that fits, where all below it do; 0 if none does.

@@ -14,14 +14,12 @@ use super::lines::balanced;
 use super::panel::{Panel, TapRows};
 use super::product::{Product, Transposition};
 use crate::Rows;
+use crate::vector::MAX_LANES;
 use core::ops::Range;
 
 /// Floats of the columns of a block of input channels: they stay in a part of an L2 cache while all output channels
 /// pass over them.
 const BLOCK_FLOATS: usize = 96 * 1024;
-
-/// Lanes of the widest tier.
-const MAX_LANES: usize = 16;
 
 /// Whether columns are worth their transposition, which all output channels share, for saving horizontal sums, of which
 /// each is shared by all positions.

@@ -1,11 +1,13 @@
 //! Adds shifted rows: the last step of backward-data, in which the taps along x meet.
 
 use super::table::Entry;
-use crate::vector::Vector;
+use crate::vector::{MAX_LANES, Vector, prefetch_write};
+use core::mem::MaybeUninit;
 
 /// Terms that are added in one pass over the rows.
-const GROUP: usize = 8;
-const MAX_LANES: usize = 16;
+const GROUP: usize = 14;
+/// Vectors of a row that are computed one after the other, so that memory is written in its order.
+const STRIPS: usize = 4;
 
 /// A row of products with one tap, which is a part of a row of the gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,106 +43,127 @@ pub(crate) struct Combine<'a> {
 /// described.
 #[inline(always)]
 pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
-    let [source_columns, columns] = work.columns;
+    let columns = work.columns[1];
     for phase in 0..work.stride.min(columns) {
         // the target columns `phase + m * stride`, for which a term's source columns are neighbours
         let count = (columns - phase).div_ceil(work.stride);
-        for m in (0..count).step_by(V::LANES) {
-            let lanes = V::LANES.min(count - m);
-            let at = phase + m * work.stride;
-            let padded = at + work.before;
-            // SAFETY: the caller's contract; `lanes` columns of the target exist from `at` on.
-            unsafe {
-                // divisions take their time, and strides are rare
-                let mut terms = work.terms.iter().filter(|term| {
-                    work.stride == 1 || padded % work.stride == term.shift as usize % work.stride
-                });
-                let mut accumulate = work.accumulate;
-                loop {
-                    let mut sources = [work.source; GROUP];
-                    let mut masks = [V::first(0); GROUP];
-                    let (mut found, mut whole) = (0, lanes == V::LANES);
-                    for term in terms.by_ref() {
-                        // may be negative: wrapping, and lanes to the left of the row are not touched
-                        let shifted = padded as isize - term.shift as isize;
-                        let column = if work.stride == 1 { shifted } else { shifted / work.stride as isize };
-                        let start = (-column).clamp(0, V::LANES as isize) as usize;
-                        let end = (source_columns as isize - column).clamp(0, lanes as isize) as usize;
-                        if start >= end {
-                            continue;
-                        }
-                        whole &= end - start == V::LANES;
-                        masks[found] = V::between(start, end);
-                        sources[found] =
-                            work.source.wrapping_add(term.source as usize).wrapping_offset(column);
-                        found += 1;
-                        if found == GROUP {
-                            break;
+        for first in (0..count).step_by(STRIPS * V::LANES) {
+            let last = count.min(first + STRIPS * V::LANES);
+            for group in (0..work.terms.len().max(1)).step_by(GROUP) {
+                let terms = &work.terms[group..work.terms.len().min(group + GROUP)];
+                let mut memory = [const { MaybeUninit::<Strip<V>>::uninit() }; STRIPS];
+                let mut used = 0;
+                for m in (first..last).step_by(V::LANES) {
+                    // SAFETY: the tier is enabled.
+                    let strip = unsafe { Strip::new(work, terms, phase + m * work.stride, count - m) };
+                    memory[used].write(strip);
+                    used += 1;
+                }
+                // SAFETY: so many were written.
+                let strips = unsafe { core::slice::from_raw_parts(memory.as_ptr().cast::<Strip<V>>(), used) };
+                let accumulate = work.accumulate || group > 0;
+                for channel in 0..work.counts[0] {
+                    for row in 0..work.counts[1] {
+                        let from = channel * work.source_steps[0] + row * work.source_steps[1];
+                        let to = channel * work.target_steps[0] + row * work.target_steps[1];
+                        let to = work.target.wrapping_add(to);
+                        for strip in strips {
+                            // the lines of the next channel arrive meanwhile
+                            prefetch_write(to.wrapping_add(strip.at + work.target_steps[0]));
+                            // SAFETY: the caller's contract; the strip knows which lanes of a row exist.
+                            unsafe { strip.add(from, to, work.stride, accumulate) }
                         }
                     }
-                    let strip = Strip::<V> {
-                        sources: &sources[..found],
-                        masks: &masks[..found],
-                        at,
-                        lanes,
-                        accumulate,
-                    };
-                    if whole {
-                        strip.add::<true>(work);
-                    } else {
-                        strip.add::<false>(work);
-                    }
-                    if found < GROUP {
-                        break;
-                    }
-                    accumulate = true;
                 }
             }
         }
     }
 }
 
-/// One vector of every row, and a group of terms.
-struct Strip<'a, V: Vector> {
-    sources: &'a [*const f32],
-    masks: &'a [V::Mask],
-    /// The first column.
+/// One vector of a row of the target, and the terms that reach it.
+struct Strip<V: Vector> {
+    sources: [*const f32; GROUP],
+    masks: [V::Mask; GROUP],
+    /// Terms.
+    count: usize,
+    /// All lanes of all terms exist.
+    whole: bool,
+    /// The first column of the target.
     at: usize,
+    /// Columns of the target.
     lanes: usize,
-    accumulate: bool,
 }
 
-impl<V: Vector> Strip<'_, V> {
+impl<V: Vector> Strip<V> {
+    /// The strip from column `at` on, of which `left` columns exist.
+    ///
     /// # Safety
-    /// As [`combine`]; if `WHOLE`, all lanes of all sources and of the target exist.
+    /// The tier of `V` is enabled in the caller.
     #[inline(always)]
-    unsafe fn add<const WHOLE: bool>(&self, work: &Combine<'_>) {
-        // SAFETY: the caller's contract.
+    unsafe fn new(work: &Combine<'_>, terms: &[Term], at: usize, left: usize) -> Self {
+        let mut strip = Self {
+            sources: [work.source; GROUP],
+            // SAFETY: the caller's contract.
+            masks: [unsafe { V::first(0) }; GROUP],
+            count: 0,
+            whole: left >= V::LANES,
+            at,
+            lanes: left.min(V::LANES),
+        };
+        let source_columns = work.columns[0] as isize;
+        let padded = at + work.before;
+        for term in terms {
+            // divisions take their time, and strides are rare
+            if work.stride > 1 && padded % work.stride != term.shift as usize % work.stride {
+                continue;
+            }
+            // may be negative: wrapping, and lanes to the left of the row are not touched
+            let shifted = padded as isize - term.shift as isize;
+            let column = if work.stride == 1 { shifted } else { shifted / work.stride as isize };
+            let start = (-column).clamp(0, V::LANES as isize) as usize;
+            let end = (source_columns - column).clamp(0, strip.lanes as isize) as usize;
+            if start >= end {
+                continue;
+            }
+            strip.whole &= end - start == V::LANES;
+            // SAFETY: as above.
+            strip.masks[strip.count] = unsafe { V::between(start, end) };
+            strip.sources[strip.count] =
+                work.source.wrapping_add(term.source as usize).wrapping_offset(column);
+            strip.count += 1;
+        }
+        strip
+    }
+
+    /// Adds the terms, `from` floats further on, to a row of the target.
+    ///
+    /// # Safety
+    /// As [`combine`].
+    #[inline(always)]
+    unsafe fn add(&self, from: usize, to: *mut f32, stride: usize, accumulate: bool) {
+        let vector = stride == 1;
+        // SAFETY: the caller's contract; the masks choose the lanes that exist.
         unsafe {
-            for channel in 0..work.counts[0] {
-                for row in 0..work.counts[1] {
-                    let from = channel * work.source_steps[0] + row * work.source_steps[1];
-                    let to = work
-                        .target
-                        .add(channel * work.target_steps[0] + row * work.target_steps[1] + self.at);
-                    let vector = work.stride == 1;
-                    let mut sum =
-                        if vector && self.accumulate { V::load_first(to, self.lanes) } else { V::zero() };
-                    for (source, &mask) in self.sources.iter().zip(self.masks) {
-                        let source = source.wrapping_add(from);
-                        sum = sum.add(if WHOLE { V::load(source) } else { V::load_masked(source, mask) });
-                    }
-                    if vector {
-                        sum.store_first(to, self.lanes);
-                        continue;
-                    }
-                    let mut values = [0.0; MAX_LANES];
-                    sum.store(values.as_mut_ptr());
-                    for (lane, value) in values[..self.lanes].iter().enumerate() {
-                        let to = to.add(lane * work.stride);
-                        *to = if self.accumulate { *to + value } else { *value };
-                    }
+            let to = to.add(self.at);
+            let mut sum = if vector && accumulate { V::load_first(to, self.lanes) } else { V::zero() };
+            if self.whole {
+                for source in &self.sources[..self.count] {
+                    sum = sum.add(V::load(source.wrapping_add(from)));
                 }
+            } else {
+                for (source, &mask) in self.sources[..self.count].iter().zip(&self.masks) {
+                    sum = sum.add(V::load_masked(source.wrapping_add(from), mask));
+                }
+            }
+            if vector {
+                sum.store_first(to, self.lanes);
+                return;
+            }
+            let mut values = [0.0; MAX_LANES];
+            sum.store(values.as_mut_ptr());
+            for (lane, value) in values[..self.lanes].iter().enumerate() {
+                let to = to.add(lane * stride);
+                *to = if accumulate { *to + value } else { *value };
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Direct convolution on plain `[channel][z][y][x]` images: forward, backward-data and backward-weights.
 //!
 //! Forward and backward-data run the lanes of a vector along x over exact runs of positions, which they find in
-//! private copies of a part of their source (`panel`): strides, padding and dilations are matters of the copy, and for
-//! the micro-kernel a table of taps.
+//! private copies of a part of their source (`panel`, `fill`): strides, padding and dilations are matters of the copy,
+//! and for the micro-kernel a table of taps.
 //!
 //! * `tile` is the micro-kernel of forward and backward-data, `reduction` that of backward-weights, `product` the same
 //!   for tiny images (`columns`); all exist for every register tile of a small `family`.
@@ -18,6 +18,7 @@ pub(crate) mod blocking;
 pub(crate) mod columns;
 pub(crate) mod combine;
 pub(crate) mod family;
+pub(crate) mod fill;
 pub(crate) mod forward;
 pub(crate) mod geometry;
 pub(crate) mod lines;

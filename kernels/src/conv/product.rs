@@ -1,11 +1,8 @@
 //! The micro-kernels of backward-weights for small images: transposition into columns, and their products with the
 //! gradient.
 
-use crate::vector::Vector;
+use crate::vector::{self, MAX_LANES, Vector};
 use core::array::from_fn;
-
-/// Lanes of the widest tier.
-const MAX_LANES: usize = 16;
 
 /// The operands of one call: `target[p][i] = source[i][p]` for the positions `p` and as many `i` as there are lanes.
 #[derive(Debug)]
@@ -34,15 +31,7 @@ pub(crate) unsafe fn transpose<V: Vector>(run: &Transposition) {
             for (row, source) in rows[..V::LANES].iter_mut().zip(run.sources) {
                 *row = V::load(run.source.add(source + first));
             }
-            // Each round turns the bits of (row, lane), taken as one number, right by one.
-            let mut width = V::LANES;
-            while width > 1 {
-                let from = rows;
-                for i in 0..V::LANES / 2 {
-                    (rows[i], rows[i + V::LANES / 2]) = from[2 * i].unzip(from[2 * i + 1]);
-                }
-                width /= 2;
-            }
+            vector::transpose(&mut rows);
             for (i, row) in rows[..V::LANES].iter().enumerate() {
                 row.store(run.target.add((first + i) * run.step));
             }

@@ -1,11 +1,8 @@
 //! The micro-kernel of backward-weights: R rows of the gradient x N shifted rows of the input.
 
 use super::family::MAX_VECTORS;
-use crate::vector::Vector;
+use crate::vector::{MAX_LANES, Vector};
 use core::array::from_fn;
-
-/// Lanes of the widest tier.
-const MAX_LANES: usize = 16;
 
 /// Accumulators of the largest register tile.
 const MAX_SUMS: usize = 25;

@@ -21,12 +21,12 @@ pub mod product;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transform;
-mod transpose;
 mod trig;
 
+use crate::vector::MAX_LANES;
 use crate::{Kernels, Rows, RowsMut};
 use lines::Codelets;
-use transform::{Group, MAX_LANES};
+use transform::Group;
 
 /// The lengths of tiles. The length along x is even or 1.
 pub const SIZES: [usize; 14] = [1, 2, 4, 6, 8, 9, 10, 12, 14, 16, 18, 20, 24, 32];

@@ -13,9 +13,7 @@
 //! broadcasts R numbers of the left one, and does 4 R N multiply-adds. The right factor must have the lanes of the
 //! result, hence the transposed one is rearranged first, block by block.
 
-use super::transform::MAX_LANES;
-use super::transpose::transpose;
-use crate::vector::{Vector, prefetch_far, prefetch_write};
+use crate::vector::{MAX_LANES, Vector, prefetch_far, prefetch_write, transpose};
 use crate::{Conjugate, Kernels, Rows, RowsMut};
 
 /// The most rows of a register tile.

@@ -2,11 +2,8 @@
 //! cache, then the lines along z.
 
 use super::lines::{Codelets, ComplexLines, RealLines};
-use super::{Patch, Store, TileShape, transpose::transpose};
-use crate::vector::Vector;
-
-/// As many lanes as any tier has.
-pub(super) const MAX_LANES: usize = 16;
+use super::{Patch, Store, TileShape};
+use crate::vector::{MAX_LANES, Vector, transpose};
 
 /// One group of tiles.
 pub(crate) struct Group {

@@ -9,18 +9,23 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512f;
 mod portable;
+mod transpose;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub use avx512f::F32x16;
 pub use portable::F32x4;
+pub(crate) use transpose::transpose;
 
 use crate::words::Words;
 
+/// Lanes of the widest tier.
+pub(crate) const MAX_LANES: usize = 16;
+
 /// A vector of `LANES` f32 lanes.
 pub trait Vector: Copy {
-    /// The number of lanes.
+    /// The number of lanes, a power of 2, at most `MAX_LANES`.
     const LANES: usize;
     /// A choice of lanes.
     type Mask: Copy;

@@ -10,6 +10,7 @@ use super::group::Groups;
 use super::input::{self, Input};
 use super::shape::Shape;
 use super::transpose::Blocks;
+use crate::conv::lines::balanced;
 use crate::{Kernels, Rows};
 
 /// Vectors of tiles of a group. So many tiles are summed in registers, and these sums one after the other.
@@ -98,21 +99,20 @@ impl Kernels {
                 }
             }
             for block in 0..blocks {
-                for inputs_of in parts(c_in, family[0].len()) {
-                    for outputs_of in parts(c_out, family.len()) {
+                for (first_input, inputs_of) in balanced(c_in, family[0].len()) {
+                    for (first_output, outputs_of) in balanced(c_out, family.len()) {
                         let outer = Outer {
                             tiles,
-                            gradients: gradients[(block * c_out + outputs_of.start) * map..].as_ptr(),
-                            inputs: inputs[(block * c_in + inputs_of.start) * map..].as_ptr(),
+                            gradients: gradients[(block * c_out + first_output) * map..].as_ptr(),
+                            inputs: inputs[(block * c_in + first_input) * map..].as_ptr(),
                             map,
-                            sums: sums
-                                [((block * c_out + outputs_of.start) * c_in + inputs_of.start) * lanes..]
+                            sums: sums[((block * c_out + first_output) * c_in + first_input) * lanes..]
                                 .as_mut_ptr(),
                             sum_row: c_in * lanes,
                             accumulate: index % CHAIN > 0,
                         };
                         // SAFETY: as above; the parts lie within the maps.
-                        unsafe { family[outputs_of.len() - 1][inputs_of.len() - 1](&outer) };
+                        unsafe { family[outputs_of - 1][inputs_of - 1](&outer) };
                     }
                 }
             }
@@ -135,12 +135,6 @@ impl Kernels {
             }
         }
     }
-}
-
-/// `0..len` in nearly equal parts of at most `most`.
-fn parts(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = len.div_ceil(most);
-    (0..count).map(move |part| len * part / count..len * (part + 1) / count)
 }
 
 /// How the scratch memory is divided.

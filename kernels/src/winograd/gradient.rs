@@ -2,8 +2,7 @@
 
 use super::axis::{Axis, MAX_POINTS, with_axis};
 use super::shape::Shape;
-use super::transpose::transpose_square;
-use crate::vector::Vector;
+use crate::vector::{MAX_LANES, Vector, transpose};
 
 /// One micro-kernel for each register tile: `family[rows - 1][columns - 1]`.
 pub(crate) type Family = &'static [&'static [unsafe fn(&Outer)]];
@@ -95,14 +94,14 @@ pub(crate) unsafe fn transform<V: Vector>(sums: &KernelSums) {
     // SAFETY: points and taps are within the sums and the kernels; maps that do not exist repeat the last one.
     unsafe {
         let zero = V::zero();
-        let mut points = [zero; MAX_POINTS * MAX_POINTS * MAX_POINTS + 16];
+        let mut points = [zero; MAX_POINTS * MAX_POINTS * MAX_POINTS + MAX_LANES];
         for block in 0..shape.points().div_ceil(V::LANES) {
-            let mut square = [zero; 16];
+            let mut square = [zero; MAX_LANES];
             for (map, vector) in square.iter_mut().enumerate().take(V::LANES) {
                 let map = map.min(sums.maps - 1);
                 *vector = V::load(sums.from.add(block * sums.block + map * V::LANES));
             }
-            let square = transpose_square(square);
+            transpose(&mut square);
             points[block * V::LANES..][..V::LANES].copy_from_slice(&square[..V::LANES]);
         }
         // In place, as the taps of an axis are no more than its points: first z, then y, then x.
@@ -113,7 +112,7 @@ pub(crate) unsafe fn transform<V: Vector>(sums: &KernelSums) {
                 points[z * py * px + yx] = tap;
             }
         }
-        let mut lanes = [0.0; 16];
+        let mut lanes = [0.0; MAX_LANES];
         for z in 0..kz {
             for x in 0..px {
                 let m = core::array::from_fn(|y| points[(z * py + y.min(py - 1)) * px + x]);

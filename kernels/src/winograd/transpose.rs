@@ -1,6 +1,6 @@
 //! From lanes along tiles to lanes along points.
 
-use crate::vector::Vector;
+use crate::vector::{self, MAX_LANES, Vector};
 
 /// A matrix of rows (points) of floats (tiles), to be taken to `[row / LANES][column][LANES]`.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ pub(crate) unsafe fn transpose<V: Vector>(blocks: &Blocks) {
     unsafe {
         for block in 0..blocks.rows.div_ceil(V::LANES) {
             for column in (0..blocks.columns).step_by(V::LANES) {
-                let mut square = [V::zero(); 16];
+                let mut square = [V::zero(); MAX_LANES];
                 for (r, vector) in square.iter_mut().enumerate().take(V::LANES) {
                     let row = (block * V::LANES + r).min(blocks.rows - 1);
                     *vector = V::load(blocks.from.add(row * blocks.from_row + column));
                 }
-                let square = transpose_square(square);
+                vector::transpose(&mut square);
                 let to = blocks.to.add(block * blocks.to_block + column * V::LANES);
                 for (c, vector) in square.iter().enumerate().take(V::LANES) {
                     vector.store(to.add(c * V::LANES));
@@ -39,18 +39,4 @@ pub(crate) unsafe fn transpose<V: Vector>(blocks: &Blocks) {
             }
         }
     }
-}
-
-/// Transposes the first LANES vectors: each round interleaves the two halves, which rotates the bits of every place.
-#[inline(always)]
-pub(crate) fn transpose_square<V: Vector>(mut square: [V; 16]) -> [V; 16] {
-    let mut round = 1;
-    while round < V::LANES {
-        let from = square;
-        for k in 0..V::LANES / 2 {
-            (square[2 * k], square[2 * k + 1]) = from[k].zip(from[k + V::LANES / 2]);
-        }
-        round *= 2;
-    }
-    square
 }

@@ -1,6 +1,7 @@
 //! `znn bench passes`.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,55 +13,32 @@ use znn::ops::{Maps, Site, transfer};
 use znn::plan::{Buffer, Label, Plan, PlanBuilder};
 use znn::stats::median;
 use znn::volume::Extent;
-use znn_kernels::{Isa, Transfer};
+use znn_kernels::Transfer;
 
-use super::super::{CommandResult, Outcome, print};
-use super::torch::{Operation as TorchOperation, Request, Torch};
-use super::{print_mean, read_table, write_json};
-
-/// The cases that are measured unless a file is given.
-const CASES: &str = include_str!("../../../benches/passes.toml");
+use super::super::{CommandResult, Outcome};
+use super::figures::{Figure, Figures, VersusTorch};
+use super::table::{Case, TableArgs};
+use super::torch::TorchArgs;
+use super::torch::pass::{Operation as TorchOperation, Request, TorchPasses, TorchTurns};
 
 /// Measure the passes between convolutions: maxima over windows, bias and transfer functions.
 ///
-/// Each pass runs in turn with a plain vector loop that loads and stores as many bytes on the same threads; "of memory"
-/// is how many times longer it takes. The operands of both come from memory, not from caches. Bytes are those of the operands, each counted once for being read and once for
-/// being written; a window's winner is one byte.
+/// With one thread and with all, each pass runs in turn with a plain vector loop that loads and stores as many bytes on
+/// the same threads; "of memory" is how many times longer it takes. The operands of both come from memory, not from
+/// caches. Bytes are those of the operands, each counted once for being read and once for being written; a window's
+/// winner is one byte.
 #[derive(Args)]
 pub struct PassesArgs {
-    /// Measure with this number of threads only, in place of one and all.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// The instruction set [default: the widest of the machine].
-    #[arg(long, value_name = "TIER")]
-    isa: Option<Isa>,
-    /// Cases of your own, in a file of the form of benches/passes.toml.
-    #[arg(long, value_name = "FILE.toml")]
-    cases: Option<PathBuf>,
-    /// Only the cases whose names contain this.
-    #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
-    /// Run the same cases in another engine.
-    #[arg(long, value_name = "ENGINE", value_parser = ["torch"])]
-    vs: Option<String>,
-    /// The Python that has PyTorch.
-    #[arg(long, value_name = "PATH", default_value = "python3", requires = "vs")]
-    python: PathBuf,
-    /// Also write the figures to a file, an array of JSON objects.
-    #[arg(long, value_name = "FILE.json")]
-    json: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    case: Vec<Case>,
+    #[command(flatten)]
+    table: TableArgs,
+    #[command(flatten)]
+    torch: TorchArgs,
 }
 
 /// An operation on an image.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
+struct PassCase {
     name: String,
     maps: usize,
     input: Extent,
@@ -120,13 +98,37 @@ impl Function {
     }
 }
 
-impl Case {
+impl PassCase {
     fn maximum(&self) -> Option<Maximum> {
         match self.operation {
             Operation::MaxFilter { size, dilation } => Some(Maximum::Filter { size, dilation }),
             Operation::MaxPool { size } => Some(Maximum::Pool { size }),
             Operation::Transfer(_) => None,
         }
+    }
+
+    fn in_torch(&self) -> TorchOperation<'static> {
+        let &Self { maps, input, .. } = self;
+        match self.operation {
+            Operation::MaxFilter { size, dilation } => {
+                TorchOperation::Maximum { maps, input, size, dilation, stride: Extent::ONE }
+            }
+            Operation::MaxPool { size } => {
+                TorchOperation::Maximum { maps, input, size, dilation: Extent::ONE, stride: size }
+            }
+            Operation::Transfer(function) => {
+                TorchOperation::Transfer { maps, input, function: function.name() }
+            }
+        }
+    }
+}
+
+impl Case for PassCase {
+    const BUILT_IN: &'static str = include_str!("../../../benches/passes.toml");
+    const FILE: &'static str = "benches/passes.toml";
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn check(&self) -> Result<(), String> {
@@ -153,26 +155,11 @@ impl Case {
             _ => Ok(()),
         }
     }
-
-    fn in_torch(&self) -> TorchOperation<'static> {
-        let &Self { maps, input, .. } = self;
-        match self.operation {
-            Operation::MaxFilter { size, dilation } => {
-                TorchOperation::Maximum { maps, input, size, dilation, stride: Extent::ONE }
-            }
-            Operation::MaxPool { size } => {
-                TorchOperation::Maximum { maps, input, size, dilation: Extent::ONE, stride: size }
-            }
-            Operation::Transfer(function) => {
-                TorchOperation::Transfer { maps, input, function: function.name() }
-            }
-        }
-    }
 }
 
 /// A line of the result.
 #[derive(Serialize)]
-struct Figure {
+struct PassFigure {
     case: String,
     pass: &'static str,
     threads: usize,
@@ -184,23 +171,36 @@ struct Figure {
     memory_ms: f64,
     /// The time in units of it.
     of_memory: f64,
-    torch_ms: Option<f64>,
-    ratio: Option<f64>,
+    #[serde(flatten)]
+    versus: VersusTorch,
+}
+
+impl Figure for PassFigure {
+    fn ratio(&self) -> Option<f64> {
+        self.versus.ratio
+    }
+}
+
+impl fmt::Display for PassFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, pass, threads, ms, of_memory, versus, .. } = self;
+        let megabytes = self.bytes as f64 / 1e6;
+        let rate = megabytes / ms;
+        write!(
+            f,
+            "{case:18} {pass:9} {threads:>7} {ms:>8.3} {megabytes:>7.1} {rate:>7.1} {of_memory:>8.2}x{versus}"
+        )
+    }
 }
 
 /// Runs `znn bench passes`.
 pub fn run(args: &PassesArgs) -> CommandResult {
-    let cases = read_cases(args)?;
-    let options = |threads| EngineOptions { threads, isa: args.isa, ..EngineOptions::default() };
+    let cases: Vec<PassCase> = args.table.read()?;
+    let options = |threads| EngineOptions { threads, isa: args.table.isa, ..EngineOptions::default() };
     let all = Engine::new(&options(None))?.pool().threads();
-    let mut counts = args.threads.map_or(vec![1, all], |n| vec![n]);
-    counts.dedup();
-    let mut torch = match &args.vs {
-        Some(_) => Some(Torch::start(&args.python)?),
-        None => None,
-    };
-    print(&format!(
-        "{:18} {:9} {:>7} {:>8} {:>7} {:>7} {:>9}{}\n",
+    let mut torch = args.torch.python().map(TorchPasses::start).transpose()?;
+    let mut figures = Figures::begin(&format!(
+        "{:18} {:9} {:>7} {:>8} {:>7} {:>7} {:>9}{}",
         "operation",
         "pass",
         "threads",
@@ -208,61 +208,28 @@ pub fn run(args: &PassesArgs) -> CommandResult {
         "MB",
         "GB/s",
         "of memory",
-        if torch.is_some() { "  torch ms   ratio" } else { "" }
+        VersusTorch::header(torch.is_some())
     ))?;
-    let mut figures = Vec::new();
-    for threads in counts {
+    for threads in args.table.thread_counts(all) {
         let engine = Engine::new(&options(Some(threads)))?;
         for case in &cases {
             for backward in [false, true] {
-                let figure = measure(&engine, case, backward, torch.as_mut())?;
-                print(&line(&figure))?;
-                figures.push(figure);
+                figures.add(measure(&engine, case, backward, torch.as_mut())?)?;
             }
         }
     }
-    if let Some(path) = &args.json {
-        write_json(path, &figures)?;
-    }
-    print_mean(&figures.iter().filter_map(|figure| figure.ratio).collect::<Vec<_>>())?;
+    figures.end(args.table.json.as_deref())?;
     Ok(Outcome::Done)
-}
-
-fn read_cases(args: &PassesArgs) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
-    let (table, place): (Table, String) = read_table(args.cases.as_deref(), CASES, "benches/passes.toml")?;
-    for case in &table.case {
-        case.check().map_err(|error| format!("{place}: case `{}`: {error}", case.name))?;
-    }
-    let wanted = |case: &Case| args.only.as_ref().is_none_or(|text| case.name.contains(text));
-    let cases: Vec<Case> = table.case.into_iter().filter(wanted).collect();
-    if cases.is_empty() { Err(format!("{place}: no case is chosen").into()) } else { Ok(cases) }
-}
-
-fn line(figure: &Figure) -> String {
-    let rival = match (figure.torch_ms, figure.ratio) {
-        (Some(ms), Some(ratio)) => format!(" {ms:>9.3} {ratio:>6.2}x"),
-        _ => String::new(),
-    };
-    format!(
-        "{:18} {:9} {:>7} {:>8.3} {:>7.1} {:>7.1} {:>8.2}x{rival}\n",
-        figure.case,
-        figure.pass,
-        figure.threads,
-        figure.ms,
-        figure.bytes as f64 / 1e6,
-        figure.bytes as f64 / figure.ms / 1e6,
-        figure.of_memory,
-    )
 }
 
 /// Times one pass, in turn with the plain pass over memory. Before each, the caches are filled with something else, so
 /// that all operands come from memory.
 fn measure(
     engine: &Engine,
-    case: &Case,
+    case: &PassCase,
     backward: bool,
-    torch: Option<&mut Torch>,
-) -> Result<Figure, Box<dyn std::error::Error>> {
+    torch: Option<&mut TorchPasses>,
+) -> Result<PassFigure, Box<dyn Error>> {
     const ROUNDS: usize = 17;
     /// More than the caches of the machines at hand.
     const OTHER_BYTES: usize = 96 << 20;
@@ -285,20 +252,13 @@ fn measure(
         }
     }
     let pass = if backward { "backward" } else { "forward" };
-    let torch_ms = match torch {
-        Some(torch) => {
-            let request = Request::new(case.in_torch(), pass, threads);
-            let mut times = Vec::new();
-            for _ in 0..5 {
-                times.push(torch.time(&request)?);
-            }
-            Some(median(&mut times))
-        }
-        None => None,
-    };
+    let rival = torch.map(|torch| {
+        let mut turns = TorchTurns::new(torch, Request::new(case.in_torch(), pass, threads));
+        (0..5).try_for_each(|_| turns.turn()).map(|()| turns.end())
+    });
     let (ms, memory_ms) = (median(&mut own), median(&mut memory));
     let [read, write, update] = operands;
-    Ok(Figure {
+    Ok(PassFigure {
         case: case.name.clone(),
         pass,
         threads,
@@ -307,8 +267,7 @@ fn measure(
         bytes: case.maps * (read + write + 2 * update) * size_of::<f32>(),
         memory_ms,
         of_memory: ms / memory_ms,
-        torch_ms,
-        ratio: torch_ms.map(|theirs| theirs / ms),
+        versus: VersusTorch::new(ms, rival.transpose()?),
     })
 }
 
@@ -316,14 +275,10 @@ fn measure(
 type Operands = [usize; 3];
 
 /// A plan of one pass of one operation, and its operands.
-fn single_pass(
-    engine: &Engine,
-    case: &Case,
-    backward: bool,
-) -> Result<(Plan, Operands), Box<dyn std::error::Error>> {
+fn single_pass(engine: &Engine, case: &PassCase, backward: bool) -> Result<(Plan, Operands), Box<dyn Error>> {
     let mut plan = engine.plan();
     let site = Site { name: Arc::from(case.name.as_str()), kernels: engine.kernels() };
-    let &Case { maps, input, .. } = case;
+    let &PassCase { maps, input, .. } = case;
     let new = |plan: &mut PlanBuilder, extent: Extent| Maps {
         buffer: plan.persistent(maps, extent.len()),
         count: maps,
@@ -385,7 +340,7 @@ fn fill(values: &mut [f32]) {
 }
 
 /// A plan of one plain pass over as much memory, a task for each map.
-fn plain_pass(engine: &Engine, maps: usize, operands: Operands) -> Result<Plan, Box<dyn std::error::Error>> {
+fn plain_pass(engine: &Engine, maps: usize, operands: Operands) -> Result<Plan, Box<dyn Error>> {
     let mut plan = engine.plan();
     let name: Arc<str> = Arc::from("memory");
     let kernels = engine.kernels();

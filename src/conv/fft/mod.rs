@@ -1,5 +1,4 @@
-//! Convolution by products of spectra: of tiles, or of whole images where the kernel is larger than any tile or a model
-//! of the work prefers them.
+//! Convolution by products of spectra: of tiles, or of whole images.
 
 mod spectra;
 mod tiled;
@@ -9,38 +8,87 @@ mod whole;
 use tiled::Tiled;
 use tiling::Tiling;
 use whole::WholeImage;
+use znn_kernels::tile_fft::TileShape;
 
-use super::{Algorithm, Layer, Passes, Problem, Tools};
+use super::{Algorithm, Layer, Pass, Passes, Problem, Tools, Variant};
 use crate::fft::FftError;
+use crate::volume::Extent;
 
-/// Begins to lower a layer.
-pub(super) fn begin(layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
-    let passes = if layer.frozen { Passes::Inference } else { Passes::Training };
-    let Layer { problem, .. } = layer;
-    let tiled = Tiling::best(&problem, passes, tools.kernels.lanes());
-    Ok(match tiled.filter(|_| tiles_are_best(&problem, passes, tools)) {
-        Some(tiling) => Box::new(Tiled::new(layer, tools.kernels, tiling)),
-        None => Box::new(WholeImage::new(layer, tools)?),
-    })
+/// Whether there are tiles of `size`, and they are not smaller than the kernel.
+pub(super) fn fits(size: Extent, kernel: Extent) -> bool {
+    TileShape::new(size.to_array()).is_some() && size.all(kernel, |size, kernel| size >= kernel)
 }
 
-/// Whether a model of the work prefers tiles to whole images.
-fn tiles_are_best(problem: &Problem, passes: Passes, tools: Tools<'_>) -> bool {
-    let whole = whole::work(problem, passes, tools.planner);
-    tiling::cheapest(problem, passes, tools.kernels.lanes()).is_some_and(|(tiled, _)| tiled <= whole)
+/// Begins to lower a layer by tiles of a size that [fits](fits()).
+pub(super) fn begin_tiled(layer: Layer, size: Extent, tools: Tools<'_>) -> Box<dyn Algorithm> {
+    let tiling = Tiling::new(&layer.problem, shape(size));
+    Box::new(Tiled::new(layer, tools, tiling))
 }
 
-/// The time of a layer's passes by a model, in floating-point operations at full speed.
-pub(super) fn work(problem: &Problem, passes: Passes, tools: Tools<'_>) -> f64 {
-    let whole = whole::work(problem, passes, tools.planner);
-    tiling::cheapest(problem, passes, tools.kernels.lanes()).map_or(whole, |(tiled, _)| tiled.min(whole))
+/// Begins to lower a layer by whole images.
+pub(super) fn begin_whole(layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
+    Ok(Box::new(WholeImage::new(layer, tools)?))
+}
+
+fn shape(size: Extent) -> TileShape {
+    TileShape::new(size.to_array()).expect("the size of a tile")
+}
+
+/// The variants for `problem`, which is without stride and padding, and the modelled [`work`] of all passes by them, in
+/// ascending order.
+pub(super) fn candidates(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Vec<(Variant, f64)> {
+    let tiled = tiling::shapes(problem.kernel).map(|shape| Variant::TiledFft(shape.size().into()));
+    let mut found: Vec<(Variant, f64)> = tiled
+        .chain([Variant::WholeFft])
+        .map(|variant| (variant, work(variant, problem, passes.list(), passes.is_frozen(), tools)))
+        .collect();
+    found.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    found
+}
+
+/// The time of some passes of a layer by a model, in floating-point operations at full speed.
+pub(super) fn work(
+    variant: Variant,
+    problem: &Problem,
+    passes: &[Pass],
+    frozen: bool,
+    tools: Tools<'_>,
+) -> f64 {
+    let load = Load::new(problem, passes, frozen);
+    match variant {
+        Variant::TiledFft(size) => tiling::work(problem, &load, tools.kernels.lanes(), shape(size)),
+        _ => whole::work(problem, &load, tools.planner),
+    }
 }
 
 /// Bytes that the passes of a layer hold.
-pub(super) fn bytes(problem: &Problem, passes: Passes, tools: Tools<'_>) -> usize {
-    let lanes = tools.kernels.lanes();
-    match tiling::cheapest(problem, passes, lanes) {
-        Some((_, shape)) if tiles_are_best(problem, passes, tools) => tiled::bytes(problem, shape, lanes),
+pub(super) fn bytes(variant: Variant, problem: &Problem, tools: Tools<'_>) -> usize {
+    match variant {
+        Variant::TiledFft(size) => tiled::least_bytes(problem, shape(size), tools.kernels.lanes()),
         _ => WholeImage::bytes(problem, tools.planner.good_extent(problem.input)),
+    }
+}
+
+/// What some passes of a layer have to do, with spectra that they share.
+struct Load {
+    /// Products of all pairs of maps.
+    products: f64,
+    /// Images that are transformed there or back.
+    images: f64,
+    /// How many times all kernels are transformed there or back.
+    kernels: f64,
+}
+
+impl Load {
+    fn new(problem: &Problem, passes: &[Pass], frozen: bool) -> Self {
+        let [forward, data, weights] =
+            [Pass::Forward, Pass::BackwardData, Pass::BackwardWeights].map(|pass| passes.contains(&pass));
+        let count = |cases: [bool; 2]| cases.into_iter().filter(|&case| case).count() as f64;
+        let (c_in, c_out) = (problem.c_in as f64, problem.c_out as f64);
+        Self {
+            products: passes.len() as f64,
+            images: c_in * count([forward || weights, data]) + c_out * count([data || weights, forward]),
+            kernels: count([(forward || data) && !frozen, weights]),
+        }
     }
 }

@@ -22,7 +22,7 @@ use znn_kernels::{Conjugate, Kernels, Transfer};
 
 use super::spectra::{Factor, MAX_LANES, Spectra, lanes, lanes_mut, taps};
 use super::tiling::{Tiling, tile_count};
-use crate::conv::{Algorithm, Destination, Layer, Problem, WeightGradient};
+use crate::conv::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::plan::{Buffer, Label, PlanBuilder, Region};
 
 pub(super) struct Tiled {
@@ -42,20 +42,16 @@ pub(super) struct Tiled {
     dy: Vec<Spectra>,
 }
 
-/// Bytes of the spectra of images of a layer that are kept from one pass to another, at most.
-const REMEMBERED: usize = 1 << 30;
-
 /// Bytes of the spectra of all tiles of input and output.
 fn image_bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize {
     let tiles = tile_count(problem, shape).next_multiple_of(lanes);
     (problem.c_in + problem.c_out).saturating_mul(tiles).saturating_mul(8 * shape.frequencies())
 }
 
-/// Bytes that the passes of a layer hold: the spectra of weights and of their gradient, and those of images, beside
-/// those of a block.
-pub(super) fn bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize {
+/// Bytes that the passes of a layer hold at least: the spectra of weights and of their gradient, beside those of a block.
+pub(super) fn least_bytes(problem: &Problem, shape: TileShape, lanes: usize) -> usize {
     let pairs = problem.c_in * problem.c_out.next_multiple_of(lanes);
-    pairs.saturating_mul(2 * 8 * shape.frequencies()) + image_bytes(problem, shape, lanes).min(REMEMBERED)
+    pairs.saturating_mul(2 * 8 * shape.frequencies())
 }
 
 /// Which images are transformed, and how their voxels lie.
@@ -66,9 +62,10 @@ enum Side {
 }
 
 impl Tiled {
-    pub fn new(layer: Layer, kernels: Kernels, tiling: Tiling) -> Self {
+    pub fn new(layer: Layer, tools: Tools<'_>, tiling: Tiling) -> Self {
         /// Floats of the spectra of a block of tiles, input and output: within reach of a shared cache.
         const BLOCK: usize = 8 << 20;
+        let Tools { kernels, workspace, .. } = tools;
         let Problem { c_in, c_out, .. } = layer.problem;
         let lanes = kernels.lanes();
         let group = tiling.shape.frequencies() * 2 * lanes * (c_in + c_out);
@@ -77,7 +74,12 @@ impl Tiled {
         let blocks =
             (0..parts).map(|part| PlanBuilder::part(tiling.tiles.len(), lanes, parts, part)).collect();
         Self {
-            remember: !layer.frozen && image_bytes(&layer.problem, tiling.shape, lanes) <= REMEMBERED,
+            remember: !layer.frozen
+                && least_bytes(&layer.problem, tiling.shape, lanes).saturating_add(image_bytes(
+                    &layer.problem,
+                    tiling.shape,
+                    lanes,
+                )) <= workspace,
             layer,
             kernels,
             tiling: Arc::new(tiling),

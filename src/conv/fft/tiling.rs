@@ -2,7 +2,8 @@
 
 use znn_kernels::tile_fft::{Patch, SIZES, TileShape};
 
-use crate::conv::{Passes, Problem};
+use super::Load;
+use crate::conv::Problem;
 use crate::volume::Extent;
 
 /// A tile of the output and the tile of the input that it is made of.
@@ -37,7 +38,7 @@ struct Segment {
 
 impl Tiling {
     /// The division of the images of `problem` into tiles of a shape not smaller than the kernel.
-    fn new(problem: &Problem, shape: TileShape) -> Self {
+    pub fn new(problem: &Problem, shape: TileShape) -> Self {
         let (kernel, dilation) = (problem.kernel.to_array(), problem.dilation.to_array());
         let (input, output) = (problem.input, problem.output());
         let [along_z, along_y, along_x] = [0, 1, 2].map(|axis| {
@@ -63,11 +64,6 @@ impl Tiling {
         }
         let steps = |size: Extent| [dilation[0] * size.y * size.x, dilation[1] * size.x, dilation[2]];
         Self { shape, tiles, input_steps: steps(input), output_steps: steps(output) }
-    }
-
-    /// The fastest by a model of the work; `None` where the kernel is larger than any tile.
-    pub fn best(problem: &Problem, passes: Passes, lanes: usize) -> Option<Self> {
-        cheapest(problem, passes, lanes).map(|(_, shape)| Self::new(problem, shape))
     }
 }
 
@@ -97,30 +93,19 @@ pub(super) fn tile_count(problem: &Problem, shape: TileShape) -> usize {
     (0..3).map(|axis| segment_count(output[axis], kernel[axis], dilation[axis], shape.size()[axis])).product()
 }
 
-/// The shape of the least [`work`], and this.
-pub(super) fn cheapest(problem: &Problem, passes: Passes, lanes: usize) -> Option<(f64, TileShape)> {
-    let kernel = problem.kernel.to_array();
-    let sizes = |axis: usize| {
-        let one = kernel[axis] == 1;
-        SIZES.into_iter().filter(move |&size| if one { size == 1 } else { size >= kernel[axis] })
-    };
-    let mut best: Option<(f64, TileShape)> = None;
-    for z in sizes(0) {
-        for y in sizes(1) {
-            for x in sizes(2) {
-                let Some(shape) = TileShape::new([z, y, x]) else { continue };
-                let work = work(problem, passes, lanes, shape);
-                if best.is_none_or(|(least, _)| work < least) {
-                    best = Some((work, shape));
-                }
-            }
-        }
-    }
-    best
+/// The shapes of tiles that are not smaller than the kernel, and of one voxel where it is of one.
+pub(super) fn shapes(kernel: Extent) -> impl Iterator<Item = TileShape> {
+    let [z, y, x] = kernel
+        .to_array()
+        .map(|taps| SIZES.into_iter().filter(move |&size| if taps == 1 { size == 1 } else { size >= taps }));
+    z.flat_map(move |z| {
+        let x = x.clone();
+        y.clone().flat_map(move |y| x.clone().filter_map(move |x| TileShape::new([z, y, x])))
+    })
 }
 
 /// The time of a layer's passes by a model, in floating-point operations at full speed.
-fn work(problem: &Problem, passes: Passes, lanes: usize, shape: TileShape) -> f64 {
+pub(super) fn work(problem: &Problem, load: &Load, lanes: usize, shape: TileShape) -> f64 {
     /// Fractions of full speed that products and transforms reach.
     const PRODUCTS: f64 = 0.75;
     const TRANSFORMS: f64 = 0.6;
@@ -134,14 +119,13 @@ fn work(problem: &Problem, passes: Passes, lanes: usize, shape: TileShape) -> f6
     let transform = (2.5 * voxels * voxels.log2().max(1.0) + 6.0 * voxels) / TRANSFORMS;
     let moved = 8.0 * frequencies * BYTE;
     let image = tiles * (transform + moved);
-    // Mostly zeros, and stored in longer runs.
-    let weights = pairs * (0.4 * transform + 0.5 * moved);
+    // Mostly zeros, and stored in longer runs. Kept ones are read.
+    let kernels = match load.kernels {
+        0.0 => 0.25 * pairs * moved,
+        times => times * pairs * (0.4 * transform + 0.5 * moved),
+    };
     let product = 8.0 * frequencies * c_in * c_out * tiles / PRODUCTS;
-    match passes {
-        Passes::Inference => (c_in + c_out) * image + product + 0.25 * pairs * moved,
-        Passes::FirstLayer => (c_in + 2.0 * c_out) * image + 2.0 * weights + 2.0 * product,
-        Passes::Training => 2.0 * (c_in + c_out) * image + 2.0 * weights + 3.0 * product,
-    }
+    load.images * image + kernels + load.products * product
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use num_complex::Complex32;
 use znn_kernels::spectral::Conjugate;
 use znn_kernels::{Kernels, Rows, RowsMut};
 
-use crate::conv::{Algorithm, Destination, Layer, Passes, Problem, Tools, WeightGradient};
+use super::Load;
+use crate::conv::{Algorithm, Destination, Layer, Problem, Tools, WeightGradient};
 use crate::fft::{FftError, Planner, RealTransform};
 use crate::plan::{Buffer, Label, PlanBuilder};
 use crate::volume::Extent;
@@ -29,21 +30,15 @@ use crate::volume::Extent;
 const RUN: usize = 512;
 
 /// The time of a layer's passes by a model, in floating-point operations at full speed.
-pub(super) fn work(problem: &Problem, passes: Passes, planner: &Planner) -> f64 {
+pub(super) fn work(problem: &Problem, load: &Load, planner: &Planner) -> f64 {
     /// Fractions of full speed that transforms reach, and products, which stream spectra.
     const TRANSFORMS: f64 = 0.19;
     const PRODUCTS: f64 = 0.095;
-    let (c_in, c_out) = (problem.c_in as f64, problem.c_out as f64);
-    let pairs = c_in * c_out;
-    // How many products, and how many images and kernels are transformed there or back in all passes.
-    let (products, images, kernels) = match passes {
-        Passes::Inference => (1.0, c_in + c_out, 0.0),
-        Passes::FirstLayer => (2.0, c_in + 2.0 * c_out, 2.0 * pairs),
-        Passes::Training => (3.0, 2.0 * (c_in + c_out), 2.0 * pairs),
-    };
+    let pairs = (problem.c_in * problem.c_out) as f64;
     let n = planner.good_extent(problem.input).len() as f64;
     let transform = 2.5 * n * n.log2().max(1.0);
-    (images + kernels) * transform / TRANSFORMS + products * pairs * 8.0 * (n / 2.0) / PRODUCTS
+    let transforms = load.images + load.kernels * pairs;
+    transforms * transform / TRANSFORMS + load.products * pairs * 8.0 * (n / 2.0) / PRODUCTS
 }
 
 pub(super) struct WholeImage {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use znn_kernels::{Isa, Kernels, Transfer};
 
 use super::reference::Case;
-use crate::conv::{Accuracy, Destination, Layer, Method, Problem, Tools, begin};
+use crate::conv::{Accuracy, Decision, Destination, Layer, Method, Passes, Problem, Tools, begin, of_method};
 use crate::fft::{Effort, Planner};
 use crate::ops::{Maps, Site, copy};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder};
@@ -57,7 +57,12 @@ impl Hosts {
     pub fn variants(&self) -> impl Iterator<Item = Variant<'_>> {
         Method::ALL.into_iter().flat_map(move |method| {
             self.kernels.iter().flat_map(move |&kernels| {
-                let tools = Tools { kernels, planner: &self.planner, accuracy: Accuracy::Standard };
+                let tools = Tools {
+                    kernels,
+                    planner: &self.planner,
+                    accuracy: Accuracy::Standard,
+                    workspace: usize::MAX,
+                };
                 self.pools.iter().flat_map(move |pool| {
                     [false, true].map(|deterministic| Variant { method, tools, pool, deterministic })
                 })
@@ -110,8 +115,16 @@ pub struct SingleLayer {
 }
 
 impl SingleLayer {
+    /// By the method of `variant`, as a model of the work prefers it.
     pub fn new(variant: Variant<'_>, problem: Problem, layout: Layout) -> Self {
-        let Variant { method, tools, pool, deterministic } = variant;
+        let passes = if layout.frozen { Passes::Inference } else { Passes::Training };
+        let decision = of_method(variant.method, &problem, passes, variant.tools);
+        Self::by(decision, variant, problem, layout)
+    }
+
+    /// By a decision in place of the method of `variant`.
+    pub fn by(decision: Decision, variant: Variant<'_>, problem: Problem, layout: Layout) -> Self {
+        let Variant { tools, pool, deterministic, .. } = variant;
         let mut plan = PlanBuilder::new(pool.threads(), deterministic);
         let name: Arc<str> = Arc::from("layer");
         let site = Site { name: name.clone(), kernels: tools.kernels };
@@ -136,7 +149,7 @@ impl SingleLayer {
             copy::copy(&mut plan, &site, of_output(y_before), of_output(y), false);
         }
         let layer = Layer { name: name.clone(), problem, weights, frozen: layout.frozen };
-        let mut algorithm = begin(method, layer, tools).expect("an algorithm");
+        let mut algorithm = begin(decision, layer, tools).expect("an algorithm");
         let Layout { accumulate, transfer, .. } = layout;
         algorithm.forward(&mut plan, x_inside, Destination { y, accumulate, bias, transfer });
         copy::copy(&mut plan, &site, of_output(y), of_output(y_after), false);

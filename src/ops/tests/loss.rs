@@ -26,7 +26,13 @@ fn evaluate(loss: Loss, x: &Tensor, target: &Tensor, weight: &Tensor) -> (Tensor
     let given = [x.clone(), target.clone(), weight.clone(), stale(maps, extent), stale(maps, extent), stats];
     let mut found = run(&given, |plan, site, m| {
         let [target, weight, gradient, prediction, stats] = [1, 2, 3, 4, 5].map(|i: usize| m[i].buffer);
-        loss::loss(plan, site, loss, m[0], Operands { target, weight, gradient, prediction, stats });
+        loss::loss(
+            plan,
+            site,
+            loss,
+            m[0],
+            Operands { target, weight, emphasis: None, gradient, prediction, stats },
+        );
     });
     let outcome = loss::total(found[5].data());
     (found.swap_remove(3), found.swap_remove(4), outcome)

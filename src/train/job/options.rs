@@ -1,13 +1,16 @@
 //! The options that are a choice among names.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use znn_kernels::Isa;
 
 use super::JobError;
-use crate::conv::{Choice, Method};
+use crate::conv::TuningFile;
 use crate::data;
+use crate::segment::{Mode, Norm};
 
 /// What the network learns from the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,36 +105,103 @@ impl fmt::Display for LossKind {
     }
 }
 
-/// How convolutions are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the gradients of affinities are weighted by what they decide for a segmentation ([`segment`](crate::segment)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Algorithm {
-    /// Whichever measures fastest for each layer.
-    Auto,
-    /// SIMD loops over the images.
-    Direct,
-    /// Products of spectra.
-    Fft,
+pub enum Malis {
+    /// All alike.
+    #[default]
+    Off,
+    /// By pairs of voxels.
+    Pairs,
+    /// By pairs, as parts of the segments' sizes.
+    Frac,
+    /// By pairs, over the number of voxels.
+    Num,
+    /// By pairs, over their number.
+    Pair,
+    /// Mergers and splitters each by their number, with the truth as constraint.
+    Constrained,
 }
 
-impl Algorithm {
-    /// The choice for all layers.
-    pub fn choice(self) -> Choice {
+impl Malis {
+    /// The mode, if there is one.
+    pub fn mode(self) -> Option<Mode> {
         match self {
-            Algorithm::Auto => Choice::Measure,
-            Algorithm::Direct => Choice::Fixed(Method::Direct),
-            Algorithm::Fft => Choice::Fixed(Method::Fft),
+            Malis::Off => None,
+            Malis::Pairs => Some(Mode::Plain(Norm::None)),
+            Malis::Frac => Some(Mode::Plain(Norm::Frac)),
+            Malis::Num => Some(Mode::Plain(Norm::Num)),
+            Malis::Pair => Some(Mode::Plain(Norm::Pair)),
+            Malis::Constrained => Some(Mode::Constrained),
         }
     }
 }
 
-impl fmt::Display for Algorithm {
+impl fmt::Display for Malis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Algorithm::Auto => "auto",
-            Algorithm::Direct => "direct",
-            Algorithm::Fft => "fft",
+            Malis::Off => "off",
+            Malis::Pairs => "pairs",
+            Malis::Frac => "frac",
+            Malis::Num => "num",
+            Malis::Pair => "pair",
+            Malis::Constrained => "constrained",
         })
+    }
+}
+
+/// Where it is kept which algorithms measured fastest: `auto`, `none` or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tuning {
+    /// At [`TuningFile::default_path`].
+    Auto,
+    /// Nowhere: it is measured again each time.
+    Off,
+    /// In this file.
+    File(PathBuf),
+}
+
+impl Tuning {
+    /// The path that is meant, where there is one.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Tuning::Auto => TuningFile::default_path(),
+            Tuning::Off => None,
+            Tuning::File(path) => Some(path.clone()),
+        }
+    }
+
+    /// Whether an option is a path and not one of the words.
+    pub(super) fn is_path(text: &str) -> bool {
+        !["auto", "none"].contains(&text)
+    }
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tuning::Auto => f.pad("auto"),
+            Tuning::Off => f.pad("none"),
+            Tuning::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The text names neither a place nor a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected auto, none or the path of a file, found nothing")]
+pub struct NoTuning;
+
+impl FromStr for Tuning {
+    type Err = NoTuning;
+    fn from_str(text: &str) -> Result<Self, NoTuning> {
+        match text {
+            "" => Err(NoTuning),
+            "auto" => Ok(Tuning::Auto),
+            "none" => Ok(Tuning::Off),
+            path => Ok(Tuning::File(path.into())),
+        }
     }
 }
 

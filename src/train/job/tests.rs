@@ -1,7 +1,7 @@
 use znn_kernels::Isa;
 
 use super::*;
-use crate::conv::{Choice, Method};
+use crate::conv::{Accuracy, Choice, Method};
 
 fn layer(text: &str) -> Table {
     toml::from_str(text).unwrap()
@@ -31,6 +31,10 @@ fn a_job_survives_its_file() {
         time_limit: Some(1.5),
         seed: i64::MAX as u64,
         isa: IsaChoice::Scalar,
+        algorithm: Choice::Fixed(Method::Winograd),
+        accuracy: Accuracy::Fast,
+        workspace: Bytes(300 << 20),
+        tuning: Tuning::File("/cache/tuning".into()),
         augment: false,
         ..Job::default()
     };
@@ -231,5 +235,43 @@ fn names_are_those_of_the_file() {
     ] {
         assert_eq!(name("loss", Job { loss, ..Job::default() }), loss.to_string());
     }
-    assert_eq!(Algorithm::Fft.choice(), Choice::Fixed(Method::Fft));
+}
+
+#[test]
+fn the_tuning_file_is_a_path_or_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    for (text, tuning) in [
+        ("auto", Tuning::Auto),
+        ("none", Tuning::Off),
+        ("a/b.jsonl", Tuning::File(folder.path().join("a/b.jsonl"))),
+    ] {
+        std::fs::write(&path, format!("demo = true\ntuning = '{text}'\n")).unwrap();
+        let job = Job::from_layers(&[Job::read_layer(&path).unwrap()]).unwrap();
+        assert_eq!(job.tuning, tuning);
+        job.write(&path).unwrap();
+        assert_eq!(Job::from_layers(&[Job::read_layer(&path).unwrap()]).unwrap().tuning, job.tuning);
+    }
+    assert_eq!(Tuning::Off.path(), None);
+    let error = Job::from_layers(&[layer("demo = true\ntuning = ''")]).unwrap_err().to_string();
+    assert!(error.contains("expected auto, none or the path of a file"), "{error}");
+}
+
+#[test]
+fn convolutions_are_chosen_by_name() {
+    let choices = [Choice::Measure, Choice::Estimate].into_iter().chain(Method::ALL.map(Choice::Fixed));
+    for choice in choices {
+        let text = format!("demo = true\nalgorithm = '{choice}'\naccuracy = 'fast'\nworkspace = '1.5G'");
+        let job = Job::from_layers(&[layer(&text)]).unwrap();
+        assert_eq!((job.algorithm, job.accuracy), (choice, Accuracy::Fast));
+        assert_eq!(job.workspace, Bytes(3 << 29));
+    }
+    for (text, expected) in [
+        ("algorithm = 'magic'", "expected auto, estimate, direct, fft or winograd, found `magic`"),
+        ("accuracy = 'exact'", "`standard`"),
+        ("workspace = 'much'", "expected a number of bytes such as 500M or 2G, found `much`"),
+    ] {
+        let error = Job::from_layers(&[layer(&format!("demo = true\n{text}"))]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -224,6 +224,7 @@ mod tests {
                 phase: Phase::Train,
                 loss: 0.15 + 0.5 * fall + 0.1 * noise,
                 pixel_error: 0.07 + 0.2 * fall + 0.03 * noise,
+                rand_error: None,
                 constant_error: None,
                 eta: 0.01,
                 voxels_per_second: 1e5,

@@ -33,6 +33,9 @@ pub struct Record {
     /// The fraction of output voxels and channels on the wrong side of 0.5.
     #[serde(deserialize_with = "null_is_nan")]
     pub pixel_error: f64,
+    /// The fraction of pairs of voxels that affinities join or part wrongly, where known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rand_error: Option<f64>,
     /// The pixel error of the best constant prediction on the same voxels, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant_error: Option<f64>,
@@ -160,6 +163,7 @@ mod tests {
             phase,
             loss: 0.5,
             pixel_error: 0.25,
+            rand_error: (phase == Phase::Train).then_some(0.125),
             constant_error: (phase == Phase::Validation).then_some(0.3),
             eta: 0.01,
             voxels_per_second: 1e5,

@@ -29,6 +29,8 @@ pub struct TrainStep {
     pub loss: f64,
     /// The fraction of output voxels and channels on the wrong side of 0.5.
     pub pixel_error: f64,
+    /// The fraction of pairs of voxels that the affinities join or part wrongly, where MALIS has found it.
+    pub rand_error: Option<f64>,
     /// The output voxels computed.
     pub voxels: u64,
     /// The time that the iteration took.
@@ -46,6 +48,8 @@ pub struct Validation {
     pub loss: f64,
     /// The fraction of output voxels and channels on the wrong side of 0.5.
     pub pixel_error: f64,
+    /// The Rand error of the segments that affinities above one half make in a patch, on average; for affinities.
+    pub rand_error: Option<f64>,
     /// The pixel error of the best constant prediction on the same voxels, where known.
     pub constant_error: Option<f64>,
     /// The output voxels computed.

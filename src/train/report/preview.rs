@@ -65,9 +65,28 @@ impl Panel {
         Self { caption, rows: a.extent().y, columns: a.extent().x, colours }
     }
 
+    /// The middle section of a segmentation: each segment in a colour of its own, no segment in black. Panics where the
+    /// lengths differ.
+    pub fn segments(caption: &'static str, segments: &[u32], extent: Extent) -> Self {
+        assert_eq!(segments.len(), extent.len(), "a segment for each voxel");
+        let section = extent.y * extent.x;
+        let colours = segments[extent.z / 2 * section..][..section].iter().map(|&id| colour(id)).collect();
+        Self { caption, rows: extent.y, columns: extent.x, colours }
+    }
+
     fn grey(caption: &'static str, image: &Tensor, values: impl Iterator<Item = f32>) -> Self {
         let colours = values.map(|value| [level(value); 3]).collect();
         Self { caption, rows: image.extent().y, columns: image.extent().x, colours }
+    }
+}
+
+/// A bright colour that differs from that of the next ids; black for 0.
+fn colour(id: u32) -> [u8; 3] {
+    // Multiples of the golden ratio are spread evenly over the bits.
+    let hash = id.wrapping_mul(0x9e37_79b9);
+    match id {
+        0 => [0; 3],
+        _ => [hash >> 24, hash >> 16, hash >> 8].map(|byte| 64 + (byte & 255) as u8 / 4 * 3),
     }
 }
 

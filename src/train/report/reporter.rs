@@ -63,6 +63,9 @@ struct Sums {
     iterations: f64,
     loss: f64,
     pixel_error: f64,
+    rand_error: f64,
+    /// The iterations that have a Rand error.
+    segmented: f64,
     voxels: f64,
     seconds: f64,
 }
@@ -74,6 +77,8 @@ impl Sums {
         add(&mut self.iterations, 1.0);
         add(&mut self.loss, step.loss);
         add(&mut self.pixel_error, step.pixel_error);
+        add(&mut self.rand_error, step.rand_error.unwrap_or_default());
+        add(&mut self.segmented, f64::from(step.rand_error.is_some()));
         add(&mut self.voxels, step.voxels as f64);
         add(&mut self.seconds, step.elapsed.as_secs_f64());
     }
@@ -185,6 +190,7 @@ impl Observer for Reporter {
                 phase: Phase::Train,
                 loss: window.loss / window.iterations,
                 pixel_error: window.pixel_error / window.iterations,
+                rand_error: (window.segmented > 0.0).then(|| window.rand_error / window.segmented),
                 constant_error: None,
                 eta: step.eta,
                 voxels_per_second: window.voxels_per_second(),
@@ -197,8 +203,10 @@ impl Observer for Reporter {
     fn on_validation(&mut self, validation: &Validation) -> Result<(), ReportError> {
         let constant =
             validation.constant_error.map_or(String::new(), |error| format!(" (constant {error:.4})"));
+        let segments =
+            validation.rand_error.map_or(String::new(), |error| format!(", Rand error {error:.4}"));
         self.say(&format!(
-            "iteration {}: validation loss {:.4}, pixel error {:.4}{constant}, {} since the start",
+            "iteration {}: validation loss {:.4}, pixel error {:.4}{constant}{segments}, {} since the start",
             validation.iteration,
             validation.loss,
             validation.pixel_error,
@@ -209,6 +217,7 @@ impl Observer for Reporter {
             phase: Phase::Validation,
             loss: validation.loss,
             pixel_error: validation.pixel_error,
+            rand_error: validation.rand_error,
             constant_error: validation.constant_error,
             eta: validation.eta,
             voxels_per_second: rate(validation.voxels as f64, validation.elapsed.as_secs_f64()),
@@ -258,6 +267,7 @@ mod tests {
             iteration,
             loss: iteration as f64,
             pixel_error: 0.5 * iteration as f64,
+            rand_error: iteration.is_multiple_of(2).then_some(0.25),
             voxels: 1000,
             elapsed: Duration::from_millis(10),
             eta: 0.1,
@@ -269,6 +279,7 @@ mod tests {
             iteration,
             loss: 0.5,
             pixel_error: 0.25,
+            rand_error: None,
             constant_error: Some(0.3),
             voxels: 500,
             elapsed: Duration::from_millis(5),

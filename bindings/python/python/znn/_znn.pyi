@@ -1,5 +1,8 @@
 """The native half."""
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,9 +11,22 @@ _Floats = NDArray[np.float32]
 _How = tuple[list[int], list[int], list[int], list[int], int, str]
 
 class Engine:
-    """Threads, kernels and measurements, and the plans of the convolutions that were called last."""
+    """Threads, kernels and measurements, and the plans of the convolutions that were called last.
 
-    def __new__(cls, threads: int | None = None, deterministic: bool = False) -> Engine: ...
+    threads: workers; None: one for each core that the process may use. cores: their processors, by the system's numbers.
+    deterministic: the same bits for any number of threads. workspace: bytes that a convolution may take for what its
+    algorithm derives. tuning: the file that keeps which algorithms measured fastest.
+    """
+
+    def __new__(
+        cls,
+        threads: int | None = None,
+        *,
+        cores: Sequence[int] | None = None,
+        deterministic: bool = False,
+        workspace: int | None = None,
+        tuning: str | os.PathLike[str] | None = None,
+    ) -> Engine: ...
     @property
     def threads(self) -> int: ...
     @property

@@ -1,10 +1,10 @@
 //! `znn bench scaling`.
 
 mod measure;
-mod networks;
 mod plot;
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -15,18 +15,28 @@ use znn::engine::{Engine, EngineOptions};
 use znn::pool::{Machine, Overheads, Policy, simulate};
 use znn::trace;
 
-use self::measure::{Profile, Runner, Subject, compare};
-use self::networks::{Family, WIDTHS};
+use self::measure::Profile;
 use super::super::{CommandResult, Outcome, print};
-use super::{pool, write_json};
+use super::contest::{Contestant, Time, Turns, compare};
+use super::figures::{Figure, Figures, RivalTime, VersusTorch};
+use super::paper::{Family, WIDTHS};
+use super::pool;
+use super::runner::{Subject, Trainer};
+use super::side::{Mode, Side};
+use super::torch::TorchArgs;
+use super::torch::network::{Description, Format, side};
 
 /// Train the networks of the ZNN paper with 1, 2, ... threads: speedup and efficiency, against Brent's bound.
 ///
 /// All numbers of threads use the same algorithms, and take turns. Brent's bound is T_1 / P + T_inf, from the times of the
 /// tasks on one thread; efficiency is the speedup over the number of threads; `tasks' time` is what the same tasks take
-/// together with all threads over what they take with one, which is no matter of scheduling. With --simulate the recorded tasks also run
-/// in virtual time on machines that are not there, by the same scheduling code; such lines are marked as simulated.
-/// Contention for queues and counters, and what tasks cost each other in shared caches, are not simulated.
+/// together with all threads over what they take with one, which is no matter of scheduling. `overhead` is what one thread
+/// of the pool takes beyond a plain loop over the same tasks; the loop's thread is not bound to a processor, so that on a
+/// machine with other load both should be (`taskset -c 0 znn bench scaling`).
+///
+/// With --simulate the recorded tasks also run in virtual time on machines that are not there, by the same scheduling
+/// code; such lines are marked as simulated. Contention for queues and counters, and what tasks cost each other in shared
+/// caches, are not simulated. With --vs torch the same iterations run in PyTorch with as many threads, in turn with these.
 #[derive(Args)]
 #[command(after_help = "Examples:
   znn bench scaling --widths 5,20,80 --json scaling.json --plot scaling.svg
@@ -71,6 +81,8 @@ pub struct ScalingArgs {
     /// Write a trace of the last network on all threads.
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    torch: TorchArgs,
 }
 
 /// The cores of a simulated machine, and the threads of each.
@@ -95,7 +107,7 @@ impl FromStr for Cores {
 
 /// A line of the result.
 #[derive(Clone, Debug, Serialize)]
-struct Figure {
+struct ScalingFigure {
     net: String,
     width: usize,
     threads: usize,
@@ -116,10 +128,20 @@ struct Figure {
     inflation: Option<f64>,
     /// Of a measured time: what the simulation makes of it.
     simulation_seconds: Option<f64>,
+    /// With one thread: the fraction of a plain loop over the tasks that it takes more.
+    overhead: Option<f64>,
+    #[serde(flatten)]
+    versus: VersusTorch,
     /// Of a simulated time: the model.
     cores: Option<usize>,
     smt: Vec<f64>,
     bandwidth: Option<f64>,
+}
+
+impl Figure for ScalingFigure {
+    fn ratio(&self) -> Option<f64> {
+        self.versus.ratio
+    }
 }
 
 /// Runs `znn bench scaling`.
@@ -139,8 +161,8 @@ pub fn run(args: &ScalingArgs) -> CommandResult {
     threads.sort_unstable();
     threads.dedup();
     let overheads = pool::overheads(Policy::Priority)?;
-    print(&header(args, &overheads))?;
-    let mut figures = Vec::new();
+    print(&preface(args, &overheads))?;
+    let mut figures = Figures::begin(&header(args))?;
     for &family in &args.net {
         for &width in widths {
             let subject = Subject {
@@ -150,17 +172,13 @@ pub fn run(args: &ScalingArgs) -> CommandResult {
             };
             let lines = network(args, &subject, &threads, &tuned, &overheads)?;
             for line in lines {
-                let figure = Figure { net: family.to_string(), width, ..line };
-                print(&text(&figure))?;
-                figures.push(figure);
+                figures.add(ScalingFigure { net: family.to_string(), width, ..line })?;
             }
         }
     }
-    if let Some(path) = &args.json {
-        write_json(path, &figures)?;
-    }
+    figures.end(args.json.as_deref())?;
     if let Some(path) = &args.plot {
-        plot::write(&figures, path)?;
+        plot::write(figures.all(), path)?;
     }
     Ok(Outcome::Done)
 }
@@ -172,8 +190,7 @@ fn network(
     threads: &[usize],
     tuned: &Engine,
     overheads: &Overheads,
-) -> Result<Vec<Figure>, Box<dyn Error>> {
-    const TURNS: usize = 7;
+) -> Result<Vec<ScalingFigure>, Box<dyn Error>> {
     let profile = |workers: usize| {
         let options =
             EngineOptions { threads: Some(1), plan_threads: Some(workers), ..EngineOptions::default() };
@@ -195,16 +212,14 @@ fn network(
         machines.iter().map(|machine| profile(machine.workers())).collect::<Result<Vec<_>, _>>()?;
     let mut figures = Vec::new();
     for &policy in &args.policy {
-        let runner = |events: Option<usize>, threads: usize| {
+        let trainer = |events: Option<usize>, threads: usize| {
             let options =
                 EngineOptions { threads: Some(threads), policy, events, ..EngineOptions::default() };
-            Runner::new(subject, &options, tuned)
+            Trainer::new(subject, Engine::new(&options)?.with_measurements_of(tuned))
         };
-        let mut runners = threads.iter().map(|&n| runner(None, n)).collect::<Result<Vec<_>, _>>()?;
-        let seconds = compare(&mut runners, TURNS, args.turn)?;
-        drop(runners);
-        let one = seconds[0];
-        let figure = |profile: &Profile, threads: usize, seconds: f64| Figure {
+        let times = Times::measure(args, subject, threads, |threads| trainer(None, threads))?;
+        let one = times.own[0];
+        let figure = |profile: &Profile, threads: usize, seconds: f64| ScalingFigure {
             net: String::new(),
             width: 0,
             threads,
@@ -218,6 +233,8 @@ fn network(
             t_inf: profile.longest(),
             inflation: None,
             simulation_seconds: None,
+            overhead: None,
+            versus: VersusTorch::default(),
             cores: None,
             smt: Vec::new(),
             bandwidth: None,
@@ -225,19 +242,22 @@ fn network(
         let virtual_seconds = |profile: &Profile, machine: &Machine| {
             simulate(&profile.graph, |task| profile.load(task), machine, policy).step / 1e9
         };
-        for ((profile, &threads), &seconds) in profiles.iter().zip(threads).zip(&seconds) {
+        for (index, (profile, &threads)) in profiles.iter().zip(threads).enumerate() {
+            let seconds = times.own[index];
             let simulation = virtual_seconds(profile, &Machine::flat(threads, *overheads));
             let options = EngineOptions { threads: Some(threads), policy, ..EngineOptions::default() };
             let together = Profile::new(subject, options, tuned)?;
-            figures.push(Figure {
+            figures.push(ScalingFigure {
                 inflation: Some(together.total() / profile.total()),
                 simulation_seconds: Some(simulation),
+                overhead: (threads == 1).then_some(seconds / times.in_order - 1.0),
+                versus: VersusTorch::new(1e3 * seconds, times.torch.get(index).copied()),
                 ..figure(profile, threads, seconds)
             });
         }
         for (profile, machine) in simulated.iter().zip(&machines) {
             let workers = machine.workers();
-            figures.push(Figure {
+            figures.push(ScalingFigure {
                 simulated: true,
                 cores: Some(machine.cores),
                 smt: machine.smt.clone(),
@@ -246,9 +266,9 @@ fn network(
             });
         }
         if let (Some(path), Some(&most)) = (&args.trace, threads.last()) {
-            let mut runner = runner(Some(trace::EVENTS), most)?;
-            runner.time(10)?;
-            if let Some(trace) = runner.trace() {
+            let mut trainer = trainer(Some(trace::EVENTS), most)?;
+            trainer.time(10)?;
+            if let Some(trace) = trainer.trace() {
                 trace.write(path)?;
             }
         }
@@ -256,7 +276,53 @@ fn network(
     Ok(figures)
 }
 
-fn header(args: &ScalingArgs, overheads: &Overheads) -> String {
+/// Seconds of an iteration.
+struct Times {
+    /// With each number of threads.
+    own: Vec<f64>,
+    /// By a loop over the tasks that one thread runs.
+    in_order: f64,
+    /// PyTorch's, with each number of threads, where it takes part.
+    torch: Vec<RivalTime>,
+}
+
+impl Times {
+    fn measure(
+        args: &ScalingArgs,
+        subject: &Subject,
+        threads: &[usize],
+        trainer: impl Fn(usize) -> Result<Trainer, Box<dyn Error>>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut own = threads.iter().map(|&n| trainer(n)).collect::<Result<Vec<_>, _>>()?;
+        let mut in_order = trainer(1)?.in_order();
+        let mut torch: Vec<Side> = Vec::new();
+        if let Some(python) = args.torch.python() {
+            let description = Description::new(&subject.network, &subject.network.shapes(subject.output)?)?;
+            for &n in threads {
+                for format in Format::ALL {
+                    torch.push(side(python, &description, Mode::Training, n, format)?);
+                }
+            }
+        }
+        let mut contestants: Vec<&mut dyn Contestant> = vec![&mut in_order];
+        contestants.extend(own.iter_mut().map(|trainer| trainer as &mut dyn Contestant));
+        contestants.extend(torch.iter_mut().map(|side| side as &mut dyn Contestant));
+        let times = compare(&mut contestants, Turns::of_seconds(args.turn))?;
+        let (ours, theirs) = times[1..].split_at(threads.len());
+        let faster = |formats: &[Time]| {
+            let faster = formats.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
+            Some(RivalTime { ms: 1e3 * faster.seconds, single: faster.single })
+        };
+        Ok(Self {
+            own: ours.iter().map(|time| time.seconds).collect(),
+            in_order: times[0].seconds,
+            torch: theirs.chunks(Format::ALL.len()).filter_map(faster).collect(),
+        })
+    }
+}
+
+/// What was measured before the networks, and what is simulated.
+fn preface(args: &ScalingArgs, overheads: &Overheads) -> String {
     let mut text = format!(
         "scheduling, measured: {:.0} ns from task to task, {:.0} ns more for a stolen one, {:.1} us to wake a worker, \
          {:.1} us between iterations\n",
@@ -280,8 +346,12 @@ fn header(args: &ScalingArgs, overheads: &Overheads) -> String {
              scheduler's code; {smt}; {bandwidth}; no contention\n"
         ));
     }
-    text.push_str(&format!(
-        "{:4} {:>5} {:15} {:>8} {:>11} {:>8} {:>6} {:>11} {:>11} {:>13}\n",
+    text
+}
+
+fn header(args: &ScalingArgs) -> String {
+    format!(
+        "{:4} {:>5} {:15} {:>8} {:>11} {:>8} {:>6} {:>11} {:>11} {:>13} {:>8}{}",
         "net",
         "width",
         "policy",
@@ -291,31 +361,32 @@ fn header(args: &ScalingArgs, overheads: &Overheads) -> String {
         "eff.",
         "Brent bound",
         "tasks' time",
-        "sim./measured"
-    ));
-    text
+        "sim./measured",
+        "overhead",
+        VersusTorch::header(args.torch.python().is_some())
+    )
 }
 
-fn text(figure: &Figure) -> String {
-    let threads = match figure.cores {
-        Some(cores) if cores != figure.threads => format!("{cores}x{}", figure.threads / cores),
-        _ => figure.threads.to_string(),
-    };
-    let check = match figure.simulation_seconds {
-        Some(seconds) => format!("{:.3}", seconds / figure.seconds),
-        None => "SIMULATED".to_owned(),
-    };
-    let inflation = figure.inflation.map_or(String::new(), |factor| format!("{factor:.3}x"));
-    format!(
-        "{:4} {:>5} {:15} {threads:>8} {:>11.3} {:>7.2}x {:>5.1}% {:>10.2}x {inflation:>11} {check:>13}\n",
-        figure.net,
-        figure.width,
-        figure.policy,
-        1e3 * figure.seconds,
-        figure.speedup,
-        100.0 * figure.efficiency,
-        figure.brent_bound
-    )
+impl fmt::Display for ScalingFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { net, width, policy, speedup, brent_bound, versus, .. } = self;
+        let threads = match self.cores {
+            Some(cores) if cores != self.threads => format!("{cores}x{}", self.threads / cores),
+            _ => self.threads.to_string(),
+        };
+        let check = match self.simulation_seconds {
+            Some(seconds) => format!("{:.3}", seconds / self.seconds),
+            None => "SIMULATED".to_owned(),
+        };
+        let inflation = self.inflation.map_or(String::new(), |factor| format!("{factor:.3}x"));
+        let overhead = self.overhead.map_or(String::new(), |fraction| format!("{:.1}%", 100.0 * fraction));
+        let (ms, efficiency) = (1e3 * self.seconds, 100.0 * self.efficiency);
+        write!(
+            f,
+            "{net:4} {width:>5} {policy:15} {threads:>8} {ms:>11.3} {speedup:>7.2}x {efficiency:>5.1}% \
+             {brent_bound:>10.2}x {inflation:>11} {check:>13} {overhead:>8}{versus}"
+        )
+    }
 }
 
 #[cfg(test)]

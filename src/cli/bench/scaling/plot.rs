@@ -10,13 +10,13 @@ use plotters::style::{HSLColor, IntoFont};
 
 use znn::train::report::picture::register_fonts;
 
-use super::Figure;
+use super::ScalingFigure;
 
 const PANEL: (u32, u32) = (640, 520);
 
 /// Writes an SVG with a panel for each network and policy: speedup over threads, a line for each width. Measured points
 /// are filled, simulated ones hollow.
-pub fn write(figures: &[Figure], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+pub fn write(figures: &[ScalingFigure], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut panels: Vec<(&str, &str)> = Vec::new();
     for figure in figures {
         if !panels.contains(&(&figure.net, figure.policy)) {
@@ -30,7 +30,7 @@ pub fn write(figures: &[Figure], path: &Path) -> Result<(), Box<dyn std::error::
         let root = SVGBackend::with_string(&mut text, (PANEL.0 * count as u32, PANEL.1)).into_drawing_area();
         root.fill(&WHITE)?;
         for (area, &(net, policy)) in root.split_evenly((1, count)).iter().zip(&panels) {
-            let own: Vec<&Figure> =
+            let own: Vec<&ScalingFigure> =
                 figures.iter().filter(|figure| figure.net == net && figure.policy == policy).collect();
             panel(area, &format!("{net}, {policy}"), &own)?;
         }
@@ -42,7 +42,7 @@ pub fn write(figures: &[Figure], path: &Path) -> Result<(), Box<dyn std::error::
 fn panel(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
-    figures: &[&Figure],
+    figures: &[&ScalingFigure],
 ) -> Result<(), Box<dyn std::error::Error>> {
     const GREY: RGBColor = RGBColor(150, 150, 150);
     let most = figures.iter().map(|figure| figure.threads).max().unwrap_or(1) as f64;
@@ -71,7 +71,7 @@ fn panel(
     widths.dedup();
     for (index, &width) in widths.iter().enumerate() {
         let colour = HSLColor(0.75 * index as f64 / widths.len() as f64, 0.75, 0.42);
-        let mut own: Vec<&&Figure> = figures.iter().filter(|figure| figure.width == width).collect();
+        let mut own: Vec<&&ScalingFigure> = figures.iter().filter(|figure| figure.width == width).collect();
         own.sort_by_key(|figure| figure.threads);
         let points = || own.iter().map(|figure| (figure.threads as f64, figure.speedup));
         chart

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::{Algorithm, LossKind, Target};
+use super::{LossKind, Target};
+use crate::conv::{Choice, Method};
 use crate::data::ini::{Entry, Ini, IniError, Remark};
 use crate::network::spec::suggest;
 use crate::volume::Extent;
@@ -70,12 +71,11 @@ pub(super) struct Keys<'a> {
     /// The keys of the native job, but for its files.
     pub layer: Table,
     pub prefix: Option<String>,
-    pub malis: bool,
     pub mirror: bool,
     pub threads: usize,
     pub target: Target,
     pub loss: LossKind,
-    pub forward_algorithm: Algorithm,
+    pub forward_algorithm: Choice,
 }
 
 impl<'a> Keys<'a> {
@@ -88,12 +88,11 @@ impl<'a> Keys<'a> {
             entries: &section.entries,
             layer: defaults(),
             prefix: None,
-            malis: false,
             mirror: false,
             threads: 0,
             target: Target::Boundary,
             loss: LossKind::Auto,
-            forward_algorithm: Algorithm::Auto,
+            forward_algorithm: Choice::Measure,
         };
         for entry in &section.entries {
             // As in the original, a key without a value is as good as absent.
@@ -131,15 +130,8 @@ impl<'a> Keys<'a> {
             warnings.push(self.ini.remark(entry.line, format!("`{}` has no effect: {message}", entry.key)));
         };
         match entry.key.as_str() {
-            "fnet_spec"
-            | "fdata_spec"
-            | "train_range"
-            | "test_range"
-            | "forward_range"
-            | "forward_net"
-            | "output_prefix"
-            | "malis_norm_type"
-            | "is_constrained_malis" => {}
+            "fnet_spec" | "fdata_spec" | "train_range" | "test_range" | "forward_range" | "forward_net"
+            | "output_prefix" | "malis_norm_type" => {}
             "num_threads" => {
                 let count: i64 = self.parse(entry, "a whole number")?;
                 self.threads = usize::try_from(count).unwrap_or(0);
@@ -194,10 +186,10 @@ impl<'a> Keys<'a> {
                 // Other keys of the same meaning are older.
                 if self.entry("train_conv_mode").is_none() {
                     let algorithm = match (entry.key.as_str(), is_on) {
-                        ("force_fft", true) => Some(Algorithm::Fft),
+                        ("force_fft", true) => Some(Choice::Fixed(Method::Fft)),
                         ("force_fft", false) => None,
-                        (_, true) => Some(Algorithm::Auto),
-                        (_, false) => Some(Algorithm::Direct),
+                        (_, true) => Some(Choice::Measure),
+                        (_, false) => Some(Choice::Fixed(Method::Direct)),
                     };
                     if let Some(algorithm) = algorithm {
                         self.set("algorithm", Value::String(algorithm.to_string()));
@@ -207,7 +199,8 @@ impl<'a> Keys<'a> {
             "is_forward_optimize" => {
                 let is_on = self.flag(entry)?;
                 if self.entry("forward_conv_mode").is_none() {
-                    self.forward_algorithm = if is_on { Algorithm::Auto } else { Algorithm::Direct };
+                    self.forward_algorithm =
+                        if is_on { Choice::Measure } else { Choice::Fixed(Method::Direct) };
                 }
             }
             "cost_fn" => {
@@ -227,7 +220,29 @@ impl<'a> Keys<'a> {
                 };
                 self.set("loss", Value::String(self.loss.to_string()));
             }
-            "is_malis" => self.malis = self.flag(entry)?,
+            "is_malis" => {
+                if self.flag(entry)? && !self.layer.contains_key("malis") {
+                    let mode = match self.entry("malis_norm_type").map(|entry| (entry, entry.value.as_str()))
+                    {
+                        None | Some((_, "none")) => "pairs",
+                        Some((_, mode @ ("frac" | "num" | "pair"))) => mode,
+                        Some((_, "constrain")) => "constrained",
+                        Some((entry, _)) => {
+                            return Err(self.expected(entry, "none, frac, num, pair or constrain"));
+                        }
+                    };
+                    self.set("malis", Value::String(mode.to_owned()));
+                }
+            }
+            "is_constrained_malis" => {
+                let is_malis = match self.entry("is_malis") {
+                    Some(entry) => self.flag(entry)?,
+                    None => false,
+                };
+                if self.flag(entry)? && is_malis {
+                    self.set("malis", Value::String("constrained".to_owned()));
+                }
+            }
             "eta" => self.number(entry, "eta", |v| v > 0.0, "a number above 0")?,
             "anneal_factor" => {
                 let expected = "a number above 0 and at most 1";
@@ -344,11 +359,11 @@ impl<'a> Keys<'a> {
         size.ok_or_else(|| self.expected(entry, "three integers z,y,x above 0"))
     }
 
-    fn algorithm(&self, entry: &Entry) -> Result<Algorithm, IniError> {
+    fn algorithm(&self, entry: &Entry) -> Result<Choice, IniError> {
         match entry.value.as_str() {
-            "fft" => Ok(Algorithm::Fft),
-            "direct" => Ok(Algorithm::Direct),
-            "optimize" => Ok(Algorithm::Auto),
+            "fft" => Ok(Choice::Fixed(Method::Fft)),
+            "direct" => Ok(Choice::Fixed(Method::Direct)),
+            "optimize" => Ok(Choice::Measure),
             _ => Err(self.expected(entry, "fft, direct or optimize")),
         }
     }

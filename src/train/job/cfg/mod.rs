@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Algorithm, Job, JobError, LossKind, Target};
+use super::{Job, JobError, LossKind, Target};
+use crate::conv::Choice;
 use crate::data::Preprocess;
 use crate::data::data_set::{self, DataSample, DataSet};
 use crate::data::ini::{Entry, Ini, IniError, Remark};
@@ -59,7 +60,7 @@ pub struct Forward {
     /// Whether a prediction is the softmax of the network's output.
     pub softmax: bool,
     /// How convolutions are computed.
-    pub algorithm: Algorithm,
+    pub algorithm: Choice,
     /// Worker threads; 0 is one for each core.
     pub threads: usize,
     /// What has no effect.
@@ -81,10 +82,6 @@ pub fn read_training(path: &Path) -> Result<Training, JobError> {
     let keys = Keys::read(&files.cfg, &mut warnings)?;
     let mut layer = keys.layer.clone();
     let mut set = |key: &str, value: Value| drop(layer.insert(key.to_owned(), value));
-    if keys.malis {
-        let line = keys.entry("is_malis").map_or(0, |entry| entry.line);
-        return Err(files.cfg.error(line, "is_malis: training with MALIS is not supported").into());
-    }
     let net = keys.net()?;
     let network = spec::read(&net)?.network;
     let data = files.data_set(&network)?;

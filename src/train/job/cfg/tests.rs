@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::conv::Method;
 use crate::data::Rebalance;
 use crate::network::hdf5_file::Layout;
+use crate::train::job::Malis;
 use crate::volume::Extent;
 
 const NET: &str = "nodes input\ntype input\nsize 1\nnodes output\ntype transfer\nfunction linear\nsize 2\n\
@@ -101,7 +103,7 @@ fn every_key_has_its_meaning() {
         anneal_factor: 0.997,
         anneal_every: 50,
         iterations: 7000,
-        algorithm: Algorithm::Fft,
+        algorithm: Choice::Fixed(Method::Fft),
         report_every: 7,
         validate_every: 70,
         validate_patches: 3,
@@ -125,7 +127,7 @@ fn every_key_has_its_meaning() {
         [(1, desk.path("raw1.tif"), Preprocess::Standard2d), (3, desk.path("raw2.tif"), Preprocess::None)]
     );
     assert_eq!((forward.model, forward.prefix), (Some(desk.path("trained.h5")), desk.path("out/pred")));
-    assert!(forward.mirror && !forward.softmax && forward.algorithm == Algorithm::Auto);
+    assert!(forward.mirror && !forward.softmax && forward.algorithm == Choice::Measure);
 }
 
 #[test]
@@ -159,10 +161,10 @@ fn aliases() {
     assert!(job("train_net = out/a\ntrain_net_prefix = out/b\n").out.ends_with("out/b"));
     assert!(job("train_net_prefix = out/b\ntrain_net = out/a\n").out.ends_with("out/b"));
     for (keys, algorithm) in [
-        ("is_train_optimize = yes\n", Algorithm::Auto),
-        ("is_train_optimize = no\n", Algorithm::Direct),
-        ("force_fft = yes\n", Algorithm::Fft),
-        ("is_train_optimize = no\ntrain_conv_mode = fft\n", Algorithm::Fft),
+        ("is_train_optimize = yes\n", Choice::Measure),
+        ("is_train_optimize = no\n", Choice::Fixed(Method::Direct)),
+        ("force_fft = yes\n", Choice::Fixed(Method::Fft)),
+        ("is_train_optimize = no\ntrain_conv_mode = fft\n", Choice::Fixed(Method::Fft)),
     ] {
         assert_eq!(job(keys).algorithm, algorithm, "{keys}");
     }
@@ -178,6 +180,16 @@ fn aliases() {
     assert_eq!(job("num_threads = -1\n").threads, 0);
     assert_eq!(job("rebalance_mode = none\n").rebalance, None);
     assert_eq!(job("").target, Target::Affinity);
+    for (keys, malis) in [
+        ("", Malis::Off),
+        ("is_malis = yes\n", Malis::Pairs),
+        ("is_malis = yes\nmalis_norm_type = pair\n", Malis::Pair),
+        ("malis_norm_type = constrain\nis_malis = yes\n", Malis::Constrained),
+        ("is_constrained_malis = yes\nis_malis = yes\nmalis_norm_type = num\n", Malis::Constrained),
+        ("is_malis = no\nmalis_norm_type = frac\nis_constrained_malis = yes\n", Malis::Off),
+    ] {
+        assert_eq!(job(keys).malis, malis, "{keys}");
+    }
 }
 
 #[test]
@@ -223,7 +235,11 @@ fn what_is_wrong_is_named_with_file_and_line() {
         ),
         ("out_type = boundary", "", "job.cfg:1: the required key `out_type` is missing"),
         ("= boundary", "= semantic", "job.cfg:7: out_type = semantic: several classes are not supported"),
-        ("is_malis = no", "is_malis = yes", "job.cfg:15: is_malis: training with MALIS is not supported"),
+        (
+            "is_malis = no\nmalis_norm_type = none",
+            "is_malis = yes\nmalis_norm_type = all",
+            "job.cfg:16: malis_norm_type = all: expected none, frac, num, pair or constrain",
+        ),
         ("train_range = 1-2", "train_range = 1-4", "job.cfg:10: train_range = 1-4: there is no [sample4]"),
         (
             "train_range = 1-2",

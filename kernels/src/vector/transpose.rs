@@ -1,7 +1,6 @@
-//! Rows to lanes.
+//! Transposition in registers.
 
-use super::transform::MAX_LANES;
-use crate::vector::Vector;
+use super::{MAX_LANES, Vector};
 
 /// Exchanges rows and lanes of the first `LANES` vectors.
 ///
@@ -9,7 +8,7 @@ use crate::vector::Vector;
 /// the lowest bit of the lane becomes that bit of the row, which becomes the highest bit of the lane. After as many
 /// rounds as there are bits, all of them have changed places.
 #[inline(always)]
-pub(super) fn transpose<V: Vector>(rows: &mut [V; MAX_LANES]) {
+pub(crate) fn transpose<V: Vector>(rows: &mut [V; MAX_LANES]) {
     let mut bit = 1;
     while bit < V::LANES {
         let mut row = 0;

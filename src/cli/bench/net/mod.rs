@@ -1,0 +1,157 @@
+//! `znn bench net`.
+
+mod case;
+mod server;
+
+use std::error::Error;
+use std::fmt;
+
+use clap::Args;
+use serde::Serialize;
+use znn::conv::{Accuracy, Choice};
+use znn::engine::{Engine, EngineOptions};
+use znn::volume::Extent;
+
+pub use self::server::serve;
+
+use self::case::NetCase;
+use self::server::Way;
+use super::super::{CommandResult, Outcome, warn};
+use super::contest::{Contestant, Time, Turns, compare};
+use super::figures::{Figure, Figures, RivalTime, VersusTorch};
+use super::side::Mode;
+use super::table::{Case, TableArgs};
+use super::torch::TorchArgs;
+use super::torch::network::{self, Description, Format};
+
+/// Measure whole networks: an iteration of training, or of inference, with all threads.
+///
+/// Each network runs in a process of its own, so that its peak of resident memory is known; of the table's files, those
+/// that are missing are skipped. With --vs torch the same network, loss and update also run in PyTorch, in turn with the
+/// engine, in a process for each of its memory formats, of which the faster one counts. A first iteration of more than
+/// ten seconds is the only one.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  znn bench net --vs torch --json net.json
+  znn bench net --only paper --mode inference --vs torch")]
+pub struct NetArgs {
+    /// What is timed: training, inference.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "training")]
+    mode: Vec<Mode>,
+    /// How convolutions are computed; auto measures which is fastest for each layer.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    algorithm: Choice,
+    /// How exact results must be: standard, or fast, which admits larger Winograd tiles.
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    accuracy: Accuracy,
+    /// The seconds of each turn, of which there are seven.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.3)]
+    turn: f64,
+    #[command(flatten)]
+    table: TableArgs,
+    #[command(flatten)]
+    torch: TorchArgs,
+}
+
+/// A line of the result.
+#[derive(Serialize)]
+struct NetFigure {
+    net: String,
+    output: Extent,
+    mode: Mode,
+    threads: usize,
+    ms: f64,
+    rss_mb: Option<f64>,
+    #[serde(flatten)]
+    versus: VersusTorch,
+    torch_rss_mb: Option<f64>,
+    torch_format: Option<Format>,
+}
+
+impl Figure for NetFigure {
+    fn ratio(&self) -> Option<f64> {
+        self.versus.ratio
+    }
+}
+
+impl fmt::Display for NetFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { net, output, mode, threads, ms, versus, .. } = self;
+        let megabytes = |bytes: Option<f64>| bytes.map_or("?".to_owned(), |mb| format!("{mb:.0}"));
+        let memory = match self.torch_rss_mb {
+            Some(theirs) => format!("{} / {theirs:.0}", megabytes(self.rss_mb)),
+            None => megabytes(self.rss_mb),
+        };
+        write!(f, "{net:24} {output:>10} {mode:10} {threads:>7} {ms:>10.3} {memory:>13}{versus}")
+    }
+}
+
+/// Runs `znn bench net`.
+pub fn run(args: &NetArgs) -> CommandResult {
+    let cases: Vec<NetCase> = args.table.read()?;
+    let threads = match args.table.threads {
+        Some(threads) => threads,
+        None => Engine::new(&EngineOptions::default())?.pool().threads(),
+    };
+    let mut figures = Figures::begin(&format!(
+        "{:24} {:>10} {:10} {:>7} {:>10} {:>13}{}",
+        "network",
+        "output",
+        "mode",
+        "threads",
+        "ms",
+        if args.torch.python().is_some() { "MB / torch MB" } else { "MB" },
+        VersusTorch::header(args.torch.python().is_some())
+    ))?;
+    for case in &cases {
+        for &mode in &args.mode {
+            match measure(args, case, mode, threads)? {
+                Some(figure) => figures.add(figure)?,
+                None => warn(format_args!("{} is skipped: its file is not there", case.name())),
+            }
+        }
+    }
+    figures.end(args.table.json.as_deref())?;
+    Ok(Outcome::Done)
+}
+
+/// Times one network, in turn with the rival; `None` where it is not there.
+fn measure(
+    args: &NetArgs,
+    case: &NetCase,
+    mode: Mode,
+    threads: usize,
+) -> Result<Option<NetFigure>, Box<dyn Error>> {
+    let Some(network) = case.network(args.table.file::<NetCase>())? else { return Ok(None) };
+    let shapes = network.shapes(case.output)?;
+    let way = Way { mode, threads, isa: args.table.isa, algorithm: args.algorithm, accuracy: args.accuracy };
+    let mut own = server::side(&network, case.output, &way)?;
+    let mut rivals = Vec::new();
+    if let Some(python) = args.torch.python() {
+        let description = Description::new(&network, &shapes)?;
+        for format in Format::ALL {
+            rivals.push(network::side(python, &description, mode, threads, format)?);
+        }
+    }
+    let rest = rivals.iter_mut().map(|rival| rival as &mut dyn Contestant);
+    let mut contestants: Vec<&mut dyn Contestant> =
+        std::iter::once(&mut own as &mut dyn Contestant).chain(rest).collect();
+    let times = compare(&mut contestants, Turns::of_seconds(args.turn))?;
+    let ms = 1e3 * times[0].seconds;
+    let faster = (0..rivals.len()).min_by(|&a, &b| times[1 + a].seconds.total_cmp(&times[1 + b].seconds));
+    let rival = faster.map(|index| {
+        let Time { seconds, single } = times[1 + index];
+        RivalTime { ms: 1e3 * seconds, single }
+    });
+    Ok(Some(NetFigure {
+        net: case.name().to_owned(),
+        output: case.output,
+        mode,
+        threads,
+        ms,
+        rss_mb: own.peak_resident_mb(),
+        versus: VersusTorch::new(ms, rival),
+        torch_rss_mb: faster.and_then(|index| rivals[index].peak_resident_mb()),
+        torch_format: faster.map(|index| Format::ALL[index]),
+    }))
+}
