@@ -1,6 +1,8 @@
 """Convolutions of numpy arrays, against their definition in float64."""
 
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -114,6 +116,37 @@ def test_mistakes_are_errors():
         znn.conv3d(x, w, algorithm="magic")
     with pytest.raises(ValueError, match="stride"):
         znn.conv3d(x, w, stride=(1, 2))
+
+
+def test_other_threads_run_meanwhile():
+    engine = znn.Engine(threads=1)
+    x, w = np.ones((1, 16, 40, 40, 40), np.float32), np.ones((16, 16, 5, 5, 5), np.float32)
+    out = znn.conv3d(x, w, algorithm="direct", engine=engine)
+    ticks, stop = [], threading.Event()
+
+    def tick():
+        while not stop.wait(0.001):
+            ticks.append(time.perf_counter())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    begin = time.perf_counter()
+    znn.conv3d(x, w, algorithm="direct", engine=engine, out=out)
+    end = time.perf_counter()
+    stop.set()
+    thread.join()
+    assert sum(begin < at < end for at in ticks) >= 3, end - begin
+
+
+def test_options_of_an_engine(tmp_path):
+    core = min(os.sched_getaffinity(0))
+    tuning = tmp_path / "tuning.jsonl"
+    engine = znn.Engine(threads=1, cores=[core], deterministic=False, workspace=1 << 20, tuning=tuning)
+    x, w = np.ones((1, 4, 12, 12, 12), np.float32), np.ones((4, 4, 3, 3, 3), np.float32)
+    assert (znn.conv3d(x, w, engine=engine) == 108).all()
+    assert tuning.exists()
+    with pytest.raises(ValueError, match="core"):
+        znn.Engine(cores=[1 << 20])
 
 
 def test_engines_and_threads():
