@@ -161,6 +161,19 @@ def test_a_unet_gives_the_same():
     assert_same_gradients(loss_and_gradients(own.train(), x), expected)
 
 
+def test_a_network_of_monai_gives_the_same():
+    nets = pytest.importorskip("monai.networks.nets")
+    torch.manual_seed(4)
+    model = nets.UNet(
+        spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2), num_res_units=1, act="SWISH"
+    )
+    x = torch.randn(2, 1, 16, 16, 16)
+    own, double = swap_all(model), copy.deepcopy(model).double()
+    assert sum(isinstance(module, znn.torch.Conv3d) for module in own.modules()) >= 6
+    assert_close(own(x), double(x.double()), "output")
+    assert_same_gradients(loss_and_gradients(own, x), loss_and_gradients(double, x.double()))
+
+
 def test_accelerate_is_reversible():
     model, x = unet(12), torch.randn(1, 1, 16, 24, 24)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
