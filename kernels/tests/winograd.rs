@@ -288,10 +288,10 @@ fn errors_stay_within_the_documented_multiple_of_direct() {
             let ratios = [0, 1, 2].map(|pass| errors[pass] / direct[pass]);
             println!("    {tile:?}: {}, of direct {ratios:.1?}", show(errors));
             let fours = tile.into_iter().filter(|&outputs| outputs == 4).count();
-            let images = [2.0, 3.0, 6.0, 11.0][fours];
-            let weights = [2.0, 4.0, 8.0, 15.0][fours];
+            let forward = [2.0, 3.0, 6.0, 11.0][fours];
+            let backward = [2.0, 4.0, 8.0, 15.0][fours];
             assert!(
-                ratios[0] <= images && ratios[1] <= images && ratios[2] <= weights,
+                ratios[0] <= forward && ratios[1] <= backward && ratios[2] <= backward,
                 "{tile:?}: {ratios:?}"
             );
         }

@@ -31,20 +31,11 @@ pub(super) fn fits(tile: Extent, kernel: Extent) -> bool {
 
 /// The tiles whose rounding `accuracy` admits in a pass of `problem`.
 pub(super) fn tiles(problem: &Problem, pass: Pass, accuracy: Accuracy) -> Vec<Extent> {
-    /// Terms of a sum from which on direct backward-data rounds so much itself that two axes stay within 4 times it.
-    const LONG: usize = 1000;
-    // Axes with tiles of four. The direct passes round differently: backward-weights least, as it adds up blocks.
+    // Axes with tiles of four. The direct backward passes round less than the forward one, as they add up partial sums.
     let fours = match (accuracy, pass) {
         (Accuracy::Fast, _) => 3,
         (Accuracy::Standard, Pass::Forward) => 2,
-        (Accuracy::Standard, Pass::BackwardData) => {
-            if problem.c_out * problem.kernel.len() >= LONG {
-                2
-            } else {
-                1
-            }
-        }
-        (Accuracy::Standard, Pass::BackwardWeights) => 1,
+        (Accuracy::Standard, Pass::BackwardData | Pass::BackwardWeights) => 1,
     };
     let [z, y, x] = problem.kernel.to_array().map(|taps| if taps == 1 { &[1][..] } else { &[2, 4] });
     let mut found = Vec::new();

@@ -14,6 +14,7 @@ use znn::stats::median;
 
 use self::layer::{LayerCase, Pass};
 use super::super::{CommandResult, Outcome};
+use super::contest::breathe;
 use super::figures::{Figure, Figures, VersusTorch};
 use super::peak;
 use super::table::TableArgs;
@@ -142,6 +143,11 @@ fn measure(
     for round in 0..ROUNDS {
         if round > 0 && begin.elapsed() > ENOUGH {
             break;
+        }
+        if torch.is_some() {
+            breathe();
+            plan.step(&[], &mut [])?;
+            plan.finish()?;
         }
         let start = Instant::now();
         let mut steps = 0;
