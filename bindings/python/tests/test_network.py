@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_and_is_saved(network, tmp_path):
     assert mean < 0.25 * losses[0]
     network.save(tmp_path / "model.safetensors")
     copy = znn.Network.load(tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(copy(x), y)
+    np.testing.assert_allclose(copy(x), y, rtol=1e-4, atol=1e-5)
     assert "nodes hidden" in copy.text
 
 
