@@ -57,6 +57,14 @@ pub enum EngineError {
 
 /// Threads, kernels, transforms and measurements. Several engines may live in one process; all that they share is the
 /// count of workers on each processor, so that they do not crowd on the same ones.
+///
+/// ```
+/// use znn::{Engine, EngineOptions};
+///
+/// let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?;
+/// assert_eq!(engine.pool().threads(), 2);
+/// # Ok::<(), znn::engine::EngineError>(())
+/// ```
 pub struct Engine {
     pool: Pool,
     kernels: Kernels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Optional, Union
 
@@ -98,8 +99,21 @@ def _zeros(padding: Union[str, Sizes], kernel: Sequence[int], stride: list[int],
 def _shared_engine() -> Engine:
     """The default engine; where there is none, a new one with as many threads as PyTorch uses."""
     if _engine._default is None:
-        _engine.set_default_engine(Engine(threads=torch.get_num_threads()))
+        threads = torch.get_num_threads()
+        _engine.set_default_engine(Engine(threads=threads, cores=_own_cores(threads)))
     return _engine.default_engine()
+
+
+def _own_cores(threads: int) -> Optional[list[int]]:
+    """Processors for this process, where it is one of several of a distributed job on this machine, which would otherwise
+    all take the same; None where it is alone, or somebody has given it fewer than the machine has."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < (os.cpu_count() or 1):
+        return None
+    rank = int(os.environ.get("LOCAL_RANK", torch.distributed.get_rank()))
+    return [allowed[(rank * threads + i) % len(allowed)] for i in range(threads)]
 
 
 def _maps(tensor: Tensor) -> Tensor:
