@@ -35,6 +35,10 @@ impl Network {
     }
 }
 
+fn tuple(extent: Extent) -> (usize, usize, usize) {
+    (extent.z, extent.y, extent.x)
+}
+
 /// Maps and extent of an array.
 fn image(name: &str, array: &PyReadonlyArray4<'_, f32>, maps: usize) -> PyResult<Extent> {
     let [found, z, y, x] = array.shape().try_into().expect("four axes");
@@ -61,8 +65,8 @@ impl Network {
 
     /// The voxels of the input that a voxel of the output depends on.
     #[getter]
-    fn fov(&self, py: Python<'_>) -> [usize; 3] {
-        py.detach(|| self.lock().fov().to_array())
+    fn fov(&self, py: Python<'_>) -> (usize, usize, usize) {
+        tuple(py.detach(|| self.lock().fov()))
     }
 
     /// Maps of the input.
@@ -84,13 +88,13 @@ impl Network {
     }
 
     /// The extent of `forward` for an image.
-    fn output_extent(&self, py: Python<'_>, image: [usize; 3]) -> PyResult<[usize; 3]> {
-        py.detach(|| self.lock().output_extent(image.into())).map(Extent::to_array).map_err(error)
+    fn output_extent(&self, py: Python<'_>, image: [usize; 3]) -> PyResult<(usize, usize, usize)> {
+        py.detach(|| self.lock().output_extent(image.into())).map(tuple).map_err(error)
     }
 
     /// The extent of the image for a training step.
-    fn training_extent(&self, py: Python<'_>, output: [usize; 3]) -> PyResult<[usize; 3]> {
-        py.detach(|| self.lock().training_extent(output.into())).map(Extent::to_array).map_err(error)
+    fn training_extent(&self, py: Python<'_>, output: [usize; 3]) -> PyResult<(usize, usize, usize)> {
+        py.detach(|| self.lock().training_extent(output.into())).map(tuple).map_err(error)
     }
 
     /// Applies the network around every voxel whose field of view lies inside.
@@ -100,7 +104,7 @@ impl Network {
         x: PyReadonlyArray4<'py, f32>,
     ) -> PyResult<Bound<'py, PyArray4<f32>>> {
         let extent = image("x", &x, self.input_maps(py))?;
-        let [oz, oy, ox] = self.output_extent(py, extent.to_array())?;
+        let (oz, oy, ox) = self.output_extent(py, extent.to_array())?;
         let y = PyArray4::<f32>::zeros(py, [self.output_maps(py), oz, oy, ox], false);
         {
             let (x, mut y) = (x.as_slice()?, y.readwrite());

@@ -31,7 +31,7 @@ class Network:
     @property
     def fov(self) -> tuple[int, int, int]:
         """The field of view: the voxels of the input that a voxel of the output depends on."""
-        return tuple(self._native.fov)
+        return self._native.fov
 
     @property
     def input_maps(self) -> int:
@@ -50,11 +50,11 @@ class Network:
 
     def output_extent(self, image: Sequence[int]) -> tuple[int, int, int]:
         """The extent of what :meth:`forward` gives for an image of this extent (z, y, x)."""
-        return tuple(self._native.output_extent(list(image)))
+        return self._native.output_extent(list(image))
 
     def training_extent(self, output: Sequence[int]) -> tuple[int, int, int]:
         """The extent of the image from which the network, with its pooling as it is, makes an output of this extent."""
-        return tuple(self._native.training_extent(list(output)))
+        return self._native.training_extent(list(output))
 
     def forward(self, x: Any) -> np.ndarray:
         """Applies the network around every voxel whose field of view lies inside of ``x``."""

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ from torch import nn
 from ._modules import Conv2d, Conv3d
 from ._operator import is_supported
 
-_SWAPS: dict[type, type] = {nn.Conv3d: Conv3d, nn.Conv2d: Conv2d}
+_Convolution = Union[nn.Conv3d, nn.Conv2d]
+_SWAPS: dict[type[_Convolution], type[_Convolution]] = {nn.Conv3d: Conv3d, nn.Conv2d: Conv2d}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _record(model: nn.Module, example: tuple, training: bool) -> dict[nn.Module,
     """The calls of the convolutions that the engine could take, in a run of the model."""
     calls: dict[nn.Module, list[_Call]] = {}
 
-    def hook(module: nn.Module, inputs: tuple) -> None:
+    def hook(module: Any, inputs: tuple) -> None:
         x = inputs[0]
         if is_supported(x, module.weight, module.groups) and module.padding_mode == "zeros":
             calls.setdefault(module, []).append(_Call(tuple(x.shape), tuple(x.stride()), x.requires_grad))
@@ -131,12 +132,12 @@ def _record(model: nn.Module, example: tuple, training: bool) -> dict[nn.Module,
     return calls
 
 
-def _key(module: nn.Module, call: _Call, training: bool) -> tuple:
+def _key(module: Any, call: _Call, training: bool) -> tuple:
     sizes = tuple(module.weight.shape), module.stride, module.padding, module.dilation, module.bias is None
     return (*sizes, call, training and module.weight.requires_grad)
 
 
-def _measure(module: nn.Module, call: _Call, training: bool) -> tuple[float, float]:
+def _measure(module: Any, call: _Call, training: bool) -> tuple[float, float]:
     """The median times of a call in PyTorch and in the engine, in turn."""
     rounds, enough = 7, 1.0
     x = torch.empty_strided(call.shape, call.stride).uniform_(-1, 1)
@@ -145,7 +146,7 @@ def _measure(module: nn.Module, call: _Call, training: bool) -> tuple[float, flo
     own = [parameter for parameter in module.parameters() if training and parameter.requires_grad]
     wanted = [tensor for tensor in [x, *own] if tensor.requires_grad]
 
-    def run(kind: type) -> Callable[[], None]:
+    def run(kind: Any) -> Callable[[], None]:
         def call() -> None:
             y = kind._conv_forward(module, x, module.weight, module.bias)
             if wanted:

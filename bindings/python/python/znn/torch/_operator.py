@@ -147,8 +147,8 @@ def _conv3d(
     if y.numel() == 0:
         return y
     given = None if bias is None else bias.detach().contiguous().numpy()
-    arrays = [_maps(x.detach()).numpy(), weight.detach().contiguous().numpy(), given, y.numpy()]
-    _shared_engine().forward(*arrays, _how(stride, zeros, dilation, passes))
+    images, weights = _maps(x.detach()).numpy(), weight.detach().contiguous().numpy()
+    _shared_engine().forward(images, weights, given, y.numpy(), _how(stride, zeros, dilation, passes))
     return y
 
 
