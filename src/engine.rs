@@ -18,6 +18,9 @@ use crate::trace::TraceFile;
 pub struct EngineOptions {
     /// Worker threads; `None`: one for each core that the process may use.
     pub threads: Option<usize>,
+    /// The processors of the workers, by the system's numbers; `None`: of all that the process may use those with the fewest
+    /// workers of its other engines, one of each core first.
+    pub cores: Option<Vec<usize>>,
     /// The instruction-set tier; `None`: the widest of this machine.
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
@@ -54,6 +57,14 @@ pub enum EngineError {
 
 /// Threads, kernels, transforms and measurements. Several engines may live in one process; all that they share is the
 /// count of workers on each processor, so that they do not crowd on the same ones.
+///
+/// ```
+/// use znn::{Engine, EngineOptions};
+///
+/// let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?;
+/// assert_eq!(engine.pool().threads(), 2);
+/// # Ok::<(), znn::engine::EngineError>(())
+/// ```
 pub struct Engine {
     pool: Pool,
     kernels: Kernels,
@@ -76,6 +87,7 @@ impl Engine {
         let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
         let pool = Pool::new(PoolOptions {
             threads: options.threads,
+            cores: options.cores.clone(),
             policy: options.policy,
             events: options.events,
             ..PoolOptions::default()

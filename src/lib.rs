@@ -3,6 +3,8 @@
 //!
 //! | to do | see |
 //! |---|---|
+//! | convolve arrays of one's own: forward and both backward passes | [`Conv3d`] |
+//! | apply and train a network on arrays of one's own | [`Session`] |
 //! | describe a network | [`network::spec`], the text format; [`network::Network`] |
 //! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
 //! | train step by step, on images of one's own | [`train::TrainingStep`] |
@@ -92,6 +94,7 @@
 pub mod atomic_file;
 pub mod conv;
 pub mod data;
+pub mod embed;
 pub mod engine;
 pub mod fft;
 pub mod hdf5;
@@ -102,7 +105,15 @@ pub mod ops;
 pub mod plan;
 pub mod pool;
 pub mod segment;
+pub mod session;
 pub mod stats;
 pub mod trace;
 pub mod train;
 pub mod volume;
+
+pub use conv::Problem;
+pub use embed::{Conv3d, Conv3dError, Conv3dOptions, Strides};
+pub use engine::{Engine, EngineOptions};
+pub use session::Session;
+pub use volume::{Extent, Tensor};
+pub use znn_kernels::{Isa, Transfer};

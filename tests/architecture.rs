@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 19] = [
     "atomic_file",
     "stats",
     "hdf5",
@@ -17,10 +17,12 @@ const ORDER: [&str; 17] = [
     "conv",
     "ops",
     "engine",
+    "embed",
     "network",
     "data",
     "infer",
     "train",
+    "session",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

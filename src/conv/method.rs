@@ -127,6 +127,12 @@ impl Variant {
         }
     }
 
+    /// Whether one [`Algorithm`](super::Algorithm) may be asked for the forward or the backward-data pass of several images,
+    /// which use the same prepared weights. One of spectra remembers those of one image.
+    pub fn shares_weights(self) -> bool {
+        self.method() != Method::Fft
+    }
+
     /// The variant itself where it can compute `problem`: where its [method can](Method::or_direct) and the tiles fit the
     /// kernel; else the direct one.
     pub fn or_direct(self, problem: &Problem) -> Self {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use accuracy::{Accuracy, UnknownAccuracy};
 pub use method::{Decision, Method, Pass, Passes, UnknownVariant, Variant};
-pub use problem::Problem;
+pub use problem::{Problem, ProblemError};
 pub use tuner::{
     Choice, PassCost, Tuner, TuningFile, TuningFileError, UnknownChoice, costs, estimate, of_method,
 };
@@ -77,7 +77,7 @@ pub struct WeightGradient {
     pub sum: Sum,
 }
 
-/// The passes of one layer. Each is asked for at most once, forward first.
+/// The passes of one layer. Each is asked for at most once, forward first; but see [`Variant::shares_weights`].
 pub trait Algorithm {
     /// `y = transfer(x * w + bias)`.
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination);

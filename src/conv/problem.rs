@@ -27,7 +27,63 @@ pub struct Problem {
     pub padding: [Extent; 2],
 }
 
+/// A [`Problem`] that has no solution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProblemError {
+    /// No maps.
+    #[error("a convolution needs at least one input and one output map")]
+    NoMaps,
+    /// A size along an axis is zero.
+    #[error("input, kernel, dilation and stride must be at least 1 along each axis")]
+    Empty,
+    /// There is no place where the kernel fits.
+    #[error("the dilated kernel is larger than the padded input along {axis}")]
+    KernelTooLarge {
+        /// The axis: `z`, `y` or `x`.
+        axis: char,
+    },
+    /// The arrays cannot be addressed.
+    #[error("the convolution has more values than memory can hold")]
+    TooLarge,
+}
+
 impl Problem {
+    /// Whether the sizes are those of a convolution with at least one output voxel, of arrays that can be addressed.
+    /// What the library makes of a network is; what comes from elsewhere has to be asked.
+    ///
+    /// # Errors
+    /// The first reason found.
+    pub fn check(&self) -> Result<(), ProblemError> {
+        if self.c_in == 0 || self.c_out == 0 {
+            return Err(ProblemError::NoMaps);
+        }
+        let sizes = [self.input, self.kernel, self.dilation, self.stride].map(Extent::to_array);
+        if sizes.as_flattened().contains(&0) {
+            return Err(ProblemError::Empty);
+        }
+        let [input, kernel, dilation, stride] = sizes.map(|size| size.map(|size| size as u128));
+        let [before, after] = self.padding.map(|side| side.to_array().map(|zeros| zeros as u128));
+        let most = isize::MAX as u128 / size_of::<f32>() as u128;
+        let (mut output_len, mut padded_len) = (1_u128, 1_u128);
+        for axis in 0..3 {
+            let padded = before[axis] + input[axis] + after[axis];
+            let reach = (kernel[axis] - 1) * dilation[axis];
+            if reach >= padded {
+                return Err(ProblemError::KernelTooLarge { axis: ['z', 'y', 'x'][axis] });
+            }
+            output_len = output_len.saturating_mul((padded - reach - 1) / stride[axis] + 1);
+            padded_len = padded_len.saturating_mul(padded);
+        }
+        let (c_in, c_out) = (self.c_in as u128, self.c_out as u128);
+        let taps = kernel.into_iter().fold(1_u128, u128::saturating_mul);
+        let arrays = [
+            c_in.saturating_mul(padded_len),
+            c_out.saturating_mul(output_len),
+            (c_in * c_out).saturating_mul(taps),
+        ];
+        if arrays.iter().any(|&len| len > most) { Err(ProblemError::TooLarge) } else { Ok(()) }
+    }
+
     /// A convolution without stride and padding.
     pub const fn valid(c_in: usize, c_out: usize, input: Extent, kernel: Extent, dilation: Extent) -> Self {
         Self { c_in, c_out, input, kernel, dilation, stride: Extent::ONE, padding: [Extent::ZERO; 2] }

@@ -14,6 +14,9 @@ pub(super) struct Winograd {
     geometry: Geometry,
     /// What all passes compute at once.
     tile: Extent,
+    /// The transformed weights of the forward and of the backward-data pass, which several images share.
+    forward: Option<Buffer>,
+    backward_data: Option<Buffer>,
 }
 
 /// Whether there are tiles for `problem`.
@@ -73,7 +76,7 @@ impl Winograd {
     /// Where the layer's problem is not [admitted](admits) or the tile does not [fit](fits()).
     pub fn new(layer: Layer, tile: Extent, tools: Tools<'_>) -> Self {
         let geometry = layer.problem.geometry();
-        Self { layer, kernels: tools.kernels, geometry, tile }
+        Self { layer, kernels: tools.kernels, geometry, tile, forward: None, backward_data: None }
     }
 
     fn label(&self, stage: &'static str) -> Label {
@@ -162,13 +165,18 @@ impl Winograd {
 impl Algorithm for Winograd {
     fn forward(&mut self, plan: &mut PlanBuilder, x: Buffer, to: Destination) {
         let shape = shape(&self.geometry, Pass::Forward, self.tile);
-        let transformed = self.transform_weights(plan, "transform_forward", shape);
+        let transformed =
+            self.forward.unwrap_or_else(|| self.transform_weights(plan, "transform_forward", shape));
+        self.forward = Some(transformed);
         self.pass(plan, "forward", shape, transformed, x, to);
     }
 
     fn backward_data(&mut self, plan: &mut PlanBuilder, dy: Buffer, dx: Buffer, accumulate: bool) {
         let shape = shape(&self.geometry, Pass::BackwardData, self.tile);
-        let transformed = self.transform_weights(plan, "transform_backward_data", shape);
+        let transformed = self
+            .backward_data
+            .unwrap_or_else(|| self.transform_weights(plan, "transform_backward_data", shape));
+        self.backward_data = Some(transformed);
         let to = Destination { y: dx, accumulate, bias: None, transfer: Transfer::IDENTITY };
         self.pass(plan, "backward_data", shape, transformed, dy, to);
     }

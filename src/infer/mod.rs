@@ -145,6 +145,13 @@ impl Predictor {
         Ok(&self.outputs)
     }
 
+    /// Applies the network to the caller's arrays, `[map][z][y][x]` in the order of the input and of the output nodes.
+    ///
+    /// Panics where an array has the wrong length.
+    pub fn apply(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), PlanError> {
+        self.plan.step(inputs, outputs)
+    }
+
     /// The memory that the plan holds, in bytes.
     pub fn bytes(&self) -> usize {
         self.plan.bytes()

@@ -41,6 +41,15 @@ pub(super) struct BufferInfo {
     pub storage: Storage,
     pub rows: usize,
     pub cols: usize,
+    /// Floats from the start of a row to that of the next.
+    pub pitch: usize,
+}
+
+impl BufferInfo {
+    /// Floats from the first to the last.
+    pub fn len(&self) -> usize {
+        if self.rows == 0 { 0 } else { (self.rows - 1) * self.pitch + self.cols }
+    }
 }
 
 /// What a task is, for traces and error messages.
@@ -102,6 +111,7 @@ pub struct PlanBuilder {
     pub(super) outputs: usize,
     splits: usize,
     pub(super) deterministic: bool,
+    synchronous: bool,
 }
 
 impl PlanBuilder {
@@ -127,7 +137,14 @@ impl PlanBuilder {
             outputs: 0,
             splits,
             deterministic,
+            synchronous: false,
         }
+    }
+
+    /// No task is deferred: all is done when a step returns. Tasks declared as [deferred](TaskBuilder::deferred) may
+    /// then touch inputs and outputs.
+    pub fn synchronous(self) -> Self {
+        Self { synchronous: true, ..self }
     }
 
     /// How many tasks a layer's pass should be divided into, where its work allows.
@@ -147,31 +164,43 @@ impl PlanBuilder {
         cut(index)..cut(index + 1)
     }
 
-    fn add_buffer(&mut self, storage: Storage, rows: usize, cols: usize) -> Buffer {
-        self.buffers.push(BufferInfo { storage, rows, cols });
+    fn add_buffer(&mut self, storage: Storage, rows: usize, cols: usize, pitch: usize) -> Buffer {
+        assert!(cols <= pitch || rows <= 1, "rows of {cols} overlap at a distance of {pitch}");
+        self.buffers.push(BufferInfo { storage, rows, cols, pitch });
         Buffer(self.buffers.len() - 1)
     }
 
     /// A buffer whose content lives within an iteration. A task must write it before another one reads it.
     pub fn transient(&mut self, rows: usize, cols: usize) -> Buffer {
-        self.add_buffer(Storage::Transient, rows, cols)
+        self.add_buffer(Storage::Transient, rows, cols, cols)
     }
 
     /// A buffer that keeps its content between iterations; zero at first.
     pub fn persistent(&mut self, rows: usize, cols: usize) -> Buffer {
-        self.add_buffer(Storage::Persistent, rows, cols)
+        self.add_buffer(Storage::Persistent, rows, cols, cols)
     }
 
     /// The next input slice of [`Plan::step`](super::Plan::step), of `rows * cols` floats.
     pub fn input(&mut self, rows: usize, cols: usize) -> Buffer {
+        self.input_rows(rows, cols, cols)
+    }
+
+    /// The next input slice, of rows whose starts lie `pitch` floats apart: `(rows - 1) * pitch + cols` floats.
+    pub fn input_rows(&mut self, rows: usize, cols: usize, pitch: usize) -> Buffer {
         self.inputs += 1;
-        self.add_buffer(Storage::Input(self.inputs - 1), rows, cols)
+        self.add_buffer(Storage::Input(self.inputs - 1), rows, cols, pitch)
     }
 
     /// The next output slice of [`Plan::step`](super::Plan::step), of `rows * cols` floats.
     pub fn output(&mut self, rows: usize, cols: usize) -> Buffer {
+        self.output_rows(rows, cols, cols)
+    }
+
+    /// The next output slice, of rows whose starts lie `pitch` floats apart: `(rows - 1) * pitch + cols` floats. What
+    /// lies between the rows stays as it is.
+    pub fn output_rows(&mut self, rows: usize, cols: usize, pitch: usize) -> Buffer {
         self.outputs += 1;
-        self.add_buffer(Storage::Output(self.outputs - 1), rows, cols)
+        self.add_buffer(Storage::Output(self.outputs - 1), rows, cols, pitch)
     }
 
     /// A sum of `contributions` slices of `len` floats.
@@ -283,9 +312,9 @@ impl TaskBuilder<'_> {
     }
 
     /// A step need not wait for this task: it may still run during the next step. It must not touch inputs or
-    /// outputs.
+    /// outputs, unless the plan is [synchronous](PlanBuilder::synchronous).
     pub fn deferred(mut self) -> Self {
-        self.task.deferred = true;
+        self.task.deferred = !self.builder.synchronous;
         self
     }
 

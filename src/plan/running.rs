@@ -103,7 +103,7 @@ impl PlanBuilder {
         let mut callers = vec![0; self.inputs + self.outputs];
         for info in &self.buffers {
             if let Some(i) = caller(info.storage) {
-                callers[i] = info.rows * info.cols;
+                callers[i] = info.len();
             }
         }
         let resolve = |region: &Region| {
@@ -111,11 +111,11 @@ impl PlanBuilder {
             Resolved {
                 base: caller(info.storage).map_or(Base::Arena, Base::Caller),
                 offset: layout.places[region.buffer.0].start
-                    + region.rows.start * info.cols
+                    + region.rows.start * info.pitch
                     + region.cols.start,
                 rows: region.rows.len(),
                 cols: region.cols.len(),
-                stride: info.cols,
+                stride: info.pitch,
             }
         };
         let mut contributions = vec![0; self.sums.len()];
