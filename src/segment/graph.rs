@@ -34,8 +34,8 @@ pub(super) fn edges(affinities: &Tensor) -> impl Iterator<Item = Edge> {
 /// Whether the image has a voxel before this one along the axis of the channel.
 fn has_before(size: Extent, channel: usize, voxel: usize) -> bool {
     match channel {
-        0 => voxel % size.x > 0,
-        1 => voxel / size.x % size.y > 0,
+        0 => !voxel.is_multiple_of(size.x),
+        1 => !(voxel / size.x).is_multiple_of(size.y),
         _ => voxel / (size.x * size.y) > 0,
     }
 }

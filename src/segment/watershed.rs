@@ -73,7 +73,7 @@ mod tests {
         let size = Extent::new(2, 12, 21);
         let truth: Vec<u32> = (0..size.len()).map(|v| [1, 0, 2][(v % 21).clamp(9, 11).abs_diff(9)]).collect();
         let inside = Tensor::from_fn(1, size, |v| {
-            let noise = (v * 2_654_435_761 >> 9 & 255) as f32 / 256.0 * 0.15;
+            let noise = ((v * 2_654_435_761) >> 9 & 255) as f32 / 256.0 * 0.15;
             if truth[v] == 0 { gap + noise } else { 0.85 + noise }
         });
         (of_boundary(&inside), truth)
