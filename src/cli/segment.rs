@@ -52,7 +52,8 @@ pub struct SegmentArgs {
     /// Give voxels without a segment that of the nearest one in their section.
     #[arg(long)]
     fill: bool,
-    /// Labels to compare with; voxels with label 0 do not count.
+    /// Labels to compare with; voxels with label 0 do not count. Where all others have one value, as in a map of boundaries,
+    /// their connected components are the segments.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
     /// Write a picture of the middle section, as PNG.
@@ -95,7 +96,7 @@ const MOST: u32 = 1 << 24;
 pub fn run(args: &SegmentArgs, verbosity: Verbosity) -> CommandResult {
     let maps = read_inputs(&args.inputs)?;
     let extent = maps.extent();
-    let truth = args.truth.as_deref().map(|path| read_truth(path, extent, &args.inputs[0])).transpose()?;
+    let truth = args.truth.as_deref().map(|path| read_truth(path, extent, args)).transpose()?;
     if truth.is_none() && args.threshold.len() > 1 {
         return Err(SegmentError::NoTruth.into());
     }
@@ -183,11 +184,24 @@ fn check_extent(path: &Path, found: Extent, expected: Extent, other: &Path) -> R
     Err(SegmentError::Extent { path: path.to_owned(), found, expected, other: other.to_owned() })
 }
 
-fn read_truth(path: &Path, extent: Extent, input: &Path) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
+fn read_truth(
+    path: &Path,
+    extent: Extent,
+    args: &SegmentArgs,
+) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let labels = volume_file::read_label(path)?;
     check_finite(&path.display().to_string(), "label", &labels)?;
-    check_extent(path, labels.extent(), extent, input)?;
-    Ok(labels.data().iter().map(|&label| label as u32).collect())
+    check_extent(path, labels.extent(), extent, &args.inputs[0])?;
+    let mut values = labels.data().iter().copied().filter(|&label| label > 0.0);
+    let first = values.next();
+    if values.any(|label| Some(label) != first) {
+        return Ok(labels.data().iter().map(|&label| label as u32).collect());
+    }
+    let mut together = segment::of_boundary(&labels);
+    if args.sections {
+        segment::sections(&mut together);
+    }
+    Ok(segment::components(&together, 0.0))
 }
 
 /// What was found at a threshold.
