@@ -287,8 +287,7 @@ impl Session {
                     momentum,
                     weight_decay,
                     algorithm: self.algorithm,
-                    malis: None,
-                    inspect: false,
+                    ..StepOptions::default()
                 };
                 let mut step = TrainingStep::new(&self.engine, &self.network, output, &options)?;
                 step.load(&self.parameters)?;

@@ -191,14 +191,7 @@ fn prediction_is_the_forward_pass_of_training() {
     let network = network(POOLED);
     let output = Extent::new(2, 3, 4);
     let choice = Choice::Fixed(Method::Direct);
-    let options = StepOptions {
-        loss: Loss::SQUARE,
-        malis: None,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        algorithm: choice,
-        inspect: false,
-    };
+    let options = StepOptions { loss: Loss::SQUARE, algorithm: choice, ..StepOptions::default() };
     let mut step = TrainingStep::new(&engine, &network, output, &options).expect("a plan");
     let mut parameters = parameters(&network);
     step.load(&parameters).expect("load");

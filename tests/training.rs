@@ -47,11 +47,10 @@ nodes out2 type=transfer size=1 function=linear
 fn options(method: Method) -> StepOptions {
     StepOptions {
         loss: Loss::SQUARE,
-        malis: None,
         momentum: 0.9,
         weight_decay: 1e-4,
         algorithm: Choice::Fixed(method),
-        inspect: false,
+        ..StepOptions::default()
     }
 }
 

@@ -133,10 +133,37 @@ pub struct TrainArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Learning")]
     group_rates: Option<bool>,
-    /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, linear
-    /// and cosine reach 0 at --iterations.
-    #[arg(long, value_name = "KIND", value_parser = ["constant", "step", "linear", "cosine"],
+    /// How weights follow their gradients: gradient descent with momentum, Adam, or Adam with the weight decay apart from the
+    /// gradient.
+    #[arg(long, value_name = "NAME", value_parser = ["sgd", "adam", "adamw"], help_heading = "Learning")]
+    optimiser: Option<String>,
+    /// Let gradient descent look ahead by its momentum.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Learning")]
+    nesterov: Option<bool>,
+    /// The part of the mean gradient that Adam keeps in each iteration, from 0 to below 1.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    beta1: Option<f64>,
+    /// The part of the mean squared gradient that Adam keeps in each iteration, from 0 to below 1.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    beta2: Option<f64>,
+    /// What Adam adds to the root of the mean squared gradient, above 0.
+    #[arg(long, value_name = "NUMBER", help_heading = "Learning")]
+    epsilon: Option<f64>,
+    /// The patches whose gradients are averaged in each iteration. They run one after another, in the memory of one.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    batch: Option<u64>,
+    /// Shorten the gradients of an iteration, all together, to this norm where they are longer.
+    #[arg(long, value_name = "NORM", help_heading = "Learning")]
+    clip_norm: Option<f64>,
+    /// Bring each value of the gradients of an iteration within minus this and this.
+    #[arg(long, value_name = "BOUND", help_heading = "Learning")]
+    clip_value: Option<f64>,
+    /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, exponential
+    /// does so a little in each iteration, plateau when the validation loss has not fallen --patience times; linear,
+    /// polynomial and cosine reach 0 at --iterations.
+    #[arg(long, value_name = "KIND", help_heading = "Learning",
+        value_parser = ["constant", "step", "exponential", "linear", "polynomial", "cosine", "plateau"])]
     schedule: Option<String>,
     /// The factor of the learning rate at each step, above 0 and at most 1.
     #[arg(long, value_name = "FACTOR", help_heading = "Learning")]
@@ -144,7 +171,16 @@ pub struct TrainArgs {
     /// The iterations between two steps.
     #[arg(long, value_name = "N", help_heading = "Learning")]
     anneal_every: Option<u64>,
-    /// The iterations (one patch each) of the whole run.
+    /// The power of the schedule polynomial, above 0.
+    #[arg(long, value_name = "NUMBER", help_heading = "Learning")]
+    power: Option<f64>,
+    /// The validations without a lower loss before a step of the schedule plateau.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    patience: Option<u64>,
+    /// The iterations at the start in which the learning rate rises to that of the schedule.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    warmup: Option<u64>,
+    /// The iterations (updates of the weights, after --batch patches each) of the whole run.
     #[arg(long, value_name = "N", help_heading = "Learning")]
     iterations: Option<u64>,
     /// Stop in order after this many seconds, whatever the iteration.
@@ -311,9 +347,14 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
 
 /// Removes what an earlier run left in `folder`.
 fn remove_run(folder: &Path) -> Result<(), FolderError> {
-    for name in
-        [FileNames::MODEL, FileNames::JOB, ReportFiles::METRICS, ReportFiles::CURVE, ReportFiles::PREVIEW]
-    {
+    for name in [
+        FileNames::MODEL,
+        FileNames::JOB,
+        FileNames::STOPPED,
+        ReportFiles::METRICS,
+        ReportFiles::CURVE,
+        ReportFiles::PREVIEW,
+    ] {
         let path = folder.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -432,6 +473,8 @@ mod tests {
             val_labels: paths(),
             hdf5: path(),
             time_limit: Some(1.0),
+            clip_norm: Some(1.0),
+            clip_value: Some(1.0),
             ..Job::default()
         };
         let mut keys: Vec<String> = everything.to_table().keys().cloned().collect();
@@ -548,6 +591,8 @@ mod tests {
             pixel_error: 0.0912,
             constant_error: Some(0.208),
             eta: 0.01,
+            gradient_norm: None,
+            batch: 1,
             voxels_per_second: 1.0,
             seconds: 1.0,
         };

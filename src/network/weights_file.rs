@@ -8,11 +8,13 @@
 //! | `EDGES.weight` | `[c_out, c_in, kz, ky, kx]` | each conv group; cross-correlation, as in PyTorch |
 //! | `NODES.bias` | `[maps]` | each transfer group |
 //! | `EDGES.weight.momentum`, `NODES.bias.momentum` | as the values | optional; zero where absent |
+//! | `EDGES.weight.variance`, `NODES.bias.variance` | as the values | optional: the mean squared gradients of Adam |
 //!
 //! | metadata | |
 //! |---|---|
 //! | `znn_format` | the version of this layout, `1` |
 //! | `network` | the text of the network, see [`spec`] |
+//! | `updates` | optional: the updates that momentum and variance have seen; 0 where absent |
 //! | others | notes of whoever wrote the file |
 //!
 //! Python reads it with
@@ -41,6 +43,7 @@ use crate::atomic_file;
 const VERSION: &str = "1";
 const VERSION_KEY: &str = "znn_format";
 const NETWORK_KEY: &str = "network";
+const UPDATES_KEY: &str = "updates";
 
 /// What a weights file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +134,14 @@ pub enum WeightsFileError {
         /// The type in the file.
         dtype: Dtype,
     },
+    /// The number of updates is no number.
+    #[error("{}: the metadata `{UPDATES_KEY}` is `{found}`, expected a whole number", path.display())]
+    Updates {
+        /// The file.
+        path: PathBuf,
+        /// Its text.
+        found: String,
+    },
     /// A value is infinite or not a number.
     #[error("{}: tensor `{tensor}` has the value {value} at place {place}, expected finite numbers", path.display())]
     NotFinite {
@@ -161,8 +172,8 @@ pub fn save(
     with_momentum: bool,
 ) -> Result<(), WeightsFileError> {
     assert!(
-        [VERSION_KEY, NETWORK_KEY].iter().all(|&key| !notes.contains_key(key)),
-        "`{VERSION_KEY}` and `{NETWORK_KEY}` are no names for notes"
+        [VERSION_KEY, NETWORK_KEY, UPDATES_KEY].iter().all(|&key| !notes.contains_key(key)),
+        "`{VERSION_KEY}`, `{NETWORK_KEY}` and `{UPDATES_KEY}` are no names for notes"
     );
     let text = network.to_string();
     if !spec::parse(&text, "").is_ok_and(|parsed| parsed.network == *network) {
@@ -177,6 +188,9 @@ pub fn save(
         let parameter = parameter.expect("the parameters of this network");
         if with_momentum {
             tensors.push((format!("{name}.momentum"), shape.clone(), parameter.momentum()));
+            if let Some(variance) = parameter.variance() {
+                tensors.push((format!("{name}.variance"), shape.clone(), variance));
+            }
         }
         tensors.push((name, shape, parameter.values()));
     }
@@ -184,7 +198,11 @@ pub fn save(
         assert_eq!(values.len(), shape.iter().product::<usize>(), "the parameters of this network: {tensor}");
         check_finite(path, tensor, values)?;
     }
-    let header = header(&text, notes, &tensors);
+    let mut notes = notes.clone();
+    if with_momentum && parameters.updates() > 0 {
+        notes.insert(UPDATES_KEY.to_owned(), parameters.updates().to_string());
+    }
+    let header = header(&text, &notes, &tensors);
     let write = |file: &mut dyn Write| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
@@ -241,6 +259,13 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
     }
     let text = take(NETWORK_KEY)?;
     let parsed = spec::parse(text, &format!("{} (network)", path.display()));
+    let updates = match notes.remove(UPDATES_KEY) {
+        None => 0,
+        Some(found) => match found.parse() {
+            Ok(updates) => updates,
+            Err(_) => return Err(WeightsFileError::Updates { path: path.to_owned(), found }),
+        },
+    };
     let network = parsed.map_err(WeightsFileError::Network)?.network;
 
     // Before memory is taken for the parameters: that the file has as many values as the network asks for.
@@ -260,7 +285,12 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
         if tensors.views.contains_key(&momentum) {
             tensors.take(&momentum, shape, parameter.momentum_mut())?;
         }
+        let variance = format!("{name}.variance");
+        if tensors.views.contains_key(&variance) {
+            tensors.take(&variance, shape, parameter.variance_mut())?;
+        }
     }
+    parameters.set_updates(updates);
     match tensors.views.into_keys().min() {
         Some(tensor) => Err(WeightsFileError::Unknown { path: path.to_owned(), tensor }),
         None => Ok(Model { network, parameters, notes }),

@@ -5,6 +5,7 @@
 
 pub mod copy;
 pub mod dropout;
+pub mod guard;
 pub mod loss;
 pub mod maxout;
 pub mod pool;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
+use super::step::{Clip, Optimiser};
 use crate::atomic_file;
 use crate::conv::{Accuracy, Choice};
 use crate::data::ini::IniError;
@@ -24,7 +25,10 @@ use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
-pub use options::{IsaChoice, LossKind, Malis, NoTuning, Target, Tuning};
+pub use options::{IsaChoice, LossKind, Malis, NoTuning, OptimiserKind, Target, Tuning};
+
+/// The most patches of an iteration: their gradients are added in single precision.
+const MAX_BATCH: u64 = 1 << 16;
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,13 +89,35 @@ pub struct Job {
     /// Whether `eta`, `momentum` and `weight_decay` that the network's file gives to a group replace those of the job
     /// there.
     pub group_rates: bool,
+    /// How weights follow their gradients.
+    pub optimiser: OptimiserKind,
+    /// Gradient descent looks ahead by the momentum.
+    pub nesterov: bool,
+    /// The part of the mean gradient that Adam keeps in each iteration, in [0, 1).
+    pub beta1: f64,
+    /// The part of the mean squared gradient that Adam keeps in each iteration, in [0, 1).
+    pub beta2: f64,
+    /// What Adam adds to the root of the mean squared gradient.
+    pub epsilon: f64,
+    /// The patches whose gradients are averaged in each iteration.
+    pub batch: u64,
+    /// The gradients of an iteration are shortened to this norm where they are longer; none leaves them.
+    pub clip_norm: Option<f64>,
+    /// Each value of the gradients of an iteration is brought within minus this and this; none leaves them.
+    pub clip_value: Option<f64>,
     /// How eta falls over the iterations.
     pub schedule: ScheduleKind,
-    /// The factor of eta at each step of the schedule `step`, in (0, 1].
+    /// The factor of eta at each step of the schedules `step`, `exponential` and `plateau`, in (0, 1].
     pub anneal_factor: f64,
-    /// The iterations between two steps of the schedule `step`.
+    /// The iterations between two steps of the schedules `step` and `exponential`.
     pub anneal_every: u64,
-    /// The iterations (patches) of the whole run.
+    /// The power of the schedule `polynomial`.
+    pub power: f64,
+    /// The validations without a lower loss before a step of the schedule `plateau`.
+    pub patience: u64,
+    /// The iterations at the start in which eta rises along a line, in any schedule.
+    pub warmup: u64,
+    /// The iterations (updates of the weights) of the whole run.
     pub iterations: u64,
     /// Stop after this many seconds of training, whatever the iteration; none has no limit.
     pub time_limit: Option<f64>,
@@ -156,9 +182,20 @@ impl Default for Job {
             momentum: 0.0,
             weight_decay: 0.0,
             group_rates: true,
+            optimiser: OptimiserKind::Sgd,
+            nesterov: false,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            batch: 1,
+            clip_norm: None,
+            clip_value: None,
             schedule: ScheduleKind::Step,
             anneal_factor: 1.0,
             anneal_every: 100,
+            power: 0.9,
+            patience: 10,
+            warmup: 0,
             iterations: 400_000,
             time_limit: None,
             seed: 1,
@@ -371,6 +408,24 @@ impl Job {
             .collect()
     }
 
+    /// How weights follow their gradients.
+    pub fn optimiser(&self) -> Optimiser {
+        let Self { nesterov, beta1, beta2, epsilon, .. } = *self;
+        match self.optimiser {
+            OptimiserKind::Sgd => Optimiser::Sgd { nesterov },
+            OptimiserKind::Adam => Optimiser::Adam { beta1, beta2, epsilon, decoupled: false },
+            OptimiserKind::Adamw => Optimiser::Adam { beta1, beta2, epsilon, decoupled: true },
+        }
+    }
+
+    /// How far gradients may go.
+    pub fn clip(&self) -> Clip {
+        Clip {
+            value: self.clip_value.map(|bound| bound as f32),
+            norm: self.clip_norm.map(|bound| bound as f32),
+        }
+    }
+
     /// The learning rate over the iterations.
     pub fn schedule(&self) -> Schedule {
         Schedule {
@@ -378,6 +433,8 @@ impl Job {
             eta: self.eta,
             anneal_factor: self.anneal_factor,
             anneal_every: self.anneal_every,
+            power: self.power,
+            warmup: self.warmup,
             iterations: self.iterations,
         }
     }
@@ -414,7 +471,37 @@ impl Job {
             &self.weight_decay,
             "a number from 0 to 1",
         )?;
+        for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            check((0.0..1.0).contains(&value), key, &value, "a number from 0 to below 1")?;
+        }
+        check(positive(self.epsilon), "epsilon", &self.epsilon, "a number above 0")?;
+        check(positive(self.power), "power", &self.power, "a number above 0")?;
+        for (key, value) in [("clip-norm", self.clip_norm), ("clip-value", self.clip_value)] {
+            let value = value.unwrap_or(1.0);
+            check(positive(value), key, &value, "a number above 0")?;
+        }
+        let is_sgd = self.optimiser == OptimiserKind::Sgd;
+        check(
+            is_sgd || self.momentum == 0.0,
+            "momentum",
+            &self.momentum,
+            "0 with the optimisers adam and adamw, whose momentum is beta1",
+        )?;
+        check(
+            !self.nesterov || (is_sgd && self.momentum > 0.0),
+            "nesterov",
+            &self.nesterov,
+            "the optimiser sgd and a momentum above 0, by which it looks ahead",
+        )?;
+        check(self.batch <= MAX_BATCH, "batch", &self.batch, "at most 65536 patches")?;
         let factor = self.anneal_factor;
+        let falls = matches!(self.schedule, ScheduleKind::Exponential | ScheduleKind::Plateau);
+        check(
+            !falls || factor < 1.0,
+            "anneal-factor",
+            &factor,
+            "a number below 1, by which the schedules exponential and plateau fall",
+        )?;
         check(factor > 0.0 && factor <= 1.0, "anneal-factor", &factor, "a number above 0 and at most 1")?;
         if let Some(limit) = self.time_limit {
             let is_time = Duration::try_from_secs_f64(limit).is_ok();
@@ -427,6 +514,8 @@ impl Job {
         }
         for (key, value) in [
             ("anneal-every", self.anneal_every),
+            ("batch", self.batch),
+            ("patience", self.patience),
             ("iterations", self.iterations),
             ("report-every", self.report_every),
             ("validate-every", self.validate_every),
@@ -471,6 +560,10 @@ impl Job {
         need(!self.labels.is_empty(), "labels", "the training images need labels (TIFF)")?;
         if !self.val_images.is_empty() {
             need(!self.val_labels.is_empty(), "val-labels", "the validation images need labels (TIFF)")?;
+        }
+        if self.schedule == ScheduleKind::Plateau {
+            let reason = "the schedule plateau follows the validation loss, which needs images";
+            need(!self.val_images.is_empty(), "val-images", reason)?;
         }
         if !self.val_labels.is_empty() {
             need(!self.val_images.is_empty(), "val-images", "the validation labels need images (TIFF)")?;

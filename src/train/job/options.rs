@@ -105,6 +105,28 @@ impl fmt::Display for LossKind {
     }
 }
 
+/// How weights follow their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimiserKind {
+    /// Gradient descent with momentum.
+    Sgd,
+    /// Adam, with the weight decay as a part of the gradient.
+    Adam,
+    /// Adam, with the weight decay apart from the gradient.
+    Adamw,
+}
+
+impl fmt::Display for OptimiserKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            OptimiserKind::Sgd => "sgd",
+            OptimiserKind::Adam => "adam",
+            OptimiserKind::Adamw => "adamw",
+        })
+    }
+}
+
 /// How the gradients of affinities are weighted by what they decide for a segmentation ([`segment`](crate::segment)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -227,6 +227,8 @@ mod tests {
                 rand_error: None,
                 constant_error: None,
                 eta: 0.01,
+                gradient_norm: None,
+                batch: 1,
                 voxels_per_second: 1e5,
                 seconds: i as f64,
             };

@@ -31,6 +31,10 @@ pub struct TrainStep {
     pub pixel_error: f64,
     /// The fraction of pairs of voxels that the affinities join or part wrongly, where MALIS has found it.
     pub rand_error: Option<f64>,
+    /// The norm of the gradients before they were clipped, where it is known.
+    pub gradient_norm: Option<f64>,
+    /// The patches of the iteration.
+    pub batch: u64,
     /// The output voxels computed.
     pub voxels: u64,
     /// The time that the iteration took.

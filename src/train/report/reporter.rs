@@ -193,6 +193,8 @@ impl Observer for Reporter {
                 rand_error: (window.segmented > 0.0).then(|| window.rand_error / window.segmented),
                 constant_error: None,
                 eta: step.eta,
+                gradient_norm: step.gradient_norm,
+                batch: step.batch,
                 voxels_per_second: window.voxels_per_second(),
                 seconds: self.seconds(),
             })?;
@@ -220,6 +222,8 @@ impl Observer for Reporter {
             rand_error: validation.rand_error,
             constant_error: validation.constant_error,
             eta: validation.eta,
+            gradient_norm: None,
+            batch: 1,
             voxels_per_second: rate(validation.voxels as f64, validation.elapsed.as_secs_f64()),
             seconds: self.seconds(),
         })?;
@@ -271,6 +275,8 @@ mod tests {
             voxels: 1000,
             elapsed: Duration::from_millis(10),
             eta: 0.1,
+            gradient_norm: None,
+            batch: 1,
         }
     }
 
