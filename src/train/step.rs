@@ -226,7 +226,7 @@ impl TrainingStep {
             let (target, weight) = (plan.input(values.count, len), plan.input(values.count, len));
             let gradient = plan.transient(values.count, len);
             let prediction = plan.output(values.count, len);
-            let stats = plan.transient(1, loss::stats_len(values.extent));
+            let stats = plan.transient(1, loss::stats_len(values.count, values.extent));
             all_stats.push(stats);
             let emphasis = of_output.malis.map(|mode| {
                 let emphasis = plan.transient(values.count, len);
