@@ -392,7 +392,7 @@ impl Trainer {
                 break End::TimeLimit;
             }
             let eta = self.eta(&schedule);
-            let (outcome, elapsed) = self.iteration(&mut samples, &mut recent, eta)?;
+            let (outcome, elapsed) = self.train(&mut samples, &mut recent, eta)?;
             self.seconds = seconds_before + start.elapsed().as_secs_f64();
             let is_due = |every: u64| self.iteration.is_multiple_of(every);
             let (validate, save) = (is_due(self.job.validate_every), is_due(self.job.checkpoint_every));
@@ -438,7 +438,7 @@ impl Trainer {
     }
 
     /// The patches of one iteration and the update; what was found, and the time that they took without their making.
-    fn iteration(
+    fn train(
         &mut self,
         samples: &mut Prefetcher,
         recent: &mut Recent,
