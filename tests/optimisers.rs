@@ -339,27 +339,25 @@ impl Spoiled {
 
     /// Whether the loss is finite, whether a gradient is not, and whether the parameters have changed; then, of an iteration
     /// with a good image afterwards, whether it is told of the fault and whether the parameters have changed by it.
-    fn run(&mut self) -> [bool; 5] {
+    fn run(&self) -> [bool; 5] {
         let mut step = TrainingStep::new(&self.engine, &self.network, OUTPUT, &self.options).expect("a plan");
         step.load(&self.parameters).expect("load");
-        let before = bits(&self.network, &mut self.parameters);
+        let values = |parameters: &mut Parameters| {
+            values(&self.network, parameters).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let mut parameters = self.parameters.clone();
+        let before = values(&mut parameters);
         let outcome = step.run(&[&self.image], &self.wanted(), settings(0)).expect("an iteration");
         assert!(!step.had_fault(), "of this iteration nothing is known yet");
         let has_fault = step.has_fault().expect("settled");
-        let mut parameters = self.parameters.clone();
-        let mut now = |step: &mut TrainingStep| {
-            step.store(&mut parameters).expect("store");
-            let _ = parameters.groups_mut(&self.network).count();
-            bits(&self.network, &mut parameters)
-        };
-        let middle = now(&mut step);
+        step.store(&mut parameters).expect("store");
+        let middle = values(&mut parameters);
         let good = Spoiled::new(self.options.clip);
         step.run(&[&good.image], &good.wanted(), settings(1)).expect("an iteration");
         let had_fault = step.had_fault();
-        let after = now(&mut step);
-        let stale = |bits: &[u32]| bits.iter().filter(|&&bit| bit != 0).count();
-        let is_same = |a: &[u32], b: &[u32]| a == b || (stale(a) == stale(b) && a.starts_with(b));
-        [outcome.loss.is_finite(), has_fault, !is_same(&middle, &before), had_fault, after != middle]
+        step.store(&mut parameters).expect("store");
+        let after = values(&mut parameters);
+        [outcome.loss.is_finite(), has_fault, middle != before, had_fault, after != middle]
     }
 
     fn place(&self) -> Option<Place> {

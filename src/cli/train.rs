@@ -90,9 +90,17 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODE", value_parser = ["standard2d", "standard3d", "symmetric_rescale", "none"],
         help_heading = "Data")]
     preprocess: Option<String>,
-    /// What the network learns from the labels: boundary for 1 or 2 output maps, affinity for 3, raw for 1.
-    #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "raw"], help_heading = "Data")]
+    /// What the network learns from the labels: boundary for 1 or 2 output maps, affinity for 3, semantic for a map for each
+    /// class, raw for 1.
+    #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "semantic", "raw"], help_heading = "Data")]
     target: Option<String>,
+    /// The classes of the target semantic, whose numbers, from 0, the labels are; as many as the network has output maps.
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    classes: Option<u64>,
+    /// The factors of the classes in the gradient: none, balanced (the same as --rebalance global) or one number for each,
+    /// such as 1,2,0.5; of boundary and affinity the classes are what is 0 and what is not.
+    #[arg(long, value_name = "LIST", help_heading = "Data")]
+    class_weights: Option<String>,
     /// Weigh the two classes by their frequency in the whole volume or in each patch.
     #[arg(long, value_name = "MODE", value_parser = ["none", "global", "patch"], help_heading = "Data")]
     rebalance: Option<String>,
@@ -109,7 +117,7 @@ pub struct TrainArgs {
         help_heading = "Data")]
     mirror: Option<bool>,
 
-    /// The loss; auto is softmax for boundary in 2 output maps, binomial-cross-entropy for affinity, square for 1
+    /// The loss; auto is softmax for boundary in 2 output maps and for semantic, binomial-cross-entropy for affinity, square for 1
     /// output map.
     #[arg(long, value_name = "LOSS",
         value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
@@ -474,6 +482,7 @@ mod tests {
             hdf5: path(),
             time_limit: Some(1.0),
             clip_norm: Some(1.0),
+            classes: Some(2),
             clip_value: Some(1.0),
             ..Job::default()
         };
@@ -593,6 +602,7 @@ mod tests {
             eta: 0.01,
             gradient_norm: None,
             batch: 1,
+            classes: Vec::new(),
             voxels_per_second: 1.0,
             seconds: 1.0,
         };

@@ -20,6 +20,7 @@ mod target;
 pub mod tiff;
 mod training_volume;
 pub mod volume_file;
+mod weighting;
 
 pub use error::DataError;
 pub use mirror::{mirror_pad, reflect};
@@ -27,7 +28,8 @@ pub use patch::{Orientation, Patch};
 pub use prefetch::Prefetcher;
 pub use preprocess::{ParsePreprocessError, Preprocess};
 pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
-pub use sampler::{Augment, Sample, Sampler, SamplerOptions};
+pub use sampler::{Augment, Sample, SampleOutput, Sampler, SamplerOptions};
 pub use synthetic::synthetic;
 pub use target::Target;
-pub use training_volume::{LabelWarning, TrainingVolume, check_finite};
+pub use training_volume::{Label, LabelWarning, TrainingVolume, check_finite};
+pub use weighting::OutputOptions;

@@ -56,7 +56,7 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "they arose first in {}: {}", self.place, self.values)?;
+        write!(f, "first in {}: {}", self.place, self.values)?;
         for (name, values) in &self.from {
             write!(f, "; {name}: {values}")?;
         }

@@ -68,6 +68,7 @@ fn record(phase: Phase, measure: &Measure) -> Record {
         constant_error: None,
         gradient_norm: None,
         batch: 1,
+        classes: Vec::new(),
         eta: f64::NAN,
         voxels_per_second: f64::NAN,
         seconds: 0.0,

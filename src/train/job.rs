@@ -5,6 +5,7 @@
 //! is resumed from its folder alone.
 
 pub mod cfg;
+mod groups;
 mod options;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
+pub use groups::{ClassWeighting, Groups, InputJob, NoClassWeights, OutputJob, RebalanceKind, Text};
 pub use options::{IsaChoice, LossKind, Malis, NoTuning, OptimiserKind, Target, Tuning};
 
 /// The most patches of an iteration: their gradients are added in single precision.
@@ -68,6 +70,11 @@ pub struct Job {
     pub preprocess: Preprocess,
     /// What the network learns from the labels.
     pub target: Target,
+    /// The classes of the target `semantic`; none are as many as the network has output maps.
+    pub classes: Option<u64>,
+    /// The factors of the classes in the gradient: `none`, `balanced`, which is the same as to rebalance globally, or one
+    /// number for each, such as `1,2,0.5`.
+    pub class_weights: ClassWeighting,
     /// Over which voxels the classes are counted whose weights in the gradient are made equal; `none` leaves them.
     #[serde(with = "none_or_rebalance")]
     pub rebalance: Option<Rebalance>,
@@ -154,6 +161,13 @@ pub struct Job {
     pub hdf5: Option<PathBuf>,
     /// Where the groups of the network are in those files.
     pub hdf5_layout: Layout,
+
+    /// What each input group gets, where it is something of its own.
+    #[serde(skip_serializing_if = "Groups::is_empty")]
+    pub inputs: Groups<InputJob>,
+    /// What each output group learns, where it is something of its own.
+    #[serde(skip_serializing_if = "Groups::is_empty")]
+    pub outputs: Groups<OutputJob>,
 }
 
 impl Default for Job {
@@ -173,6 +187,8 @@ impl Default for Job {
             output_size: Extent::new(1, 100, 100),
             preprocess: Preprocess::default(),
             target: Target::Boundary,
+            classes: None,
+            class_weights: ClassWeighting::None,
             rebalance: None,
             augment: true,
             mirror: false,
@@ -212,6 +228,8 @@ impl Default for Job {
             checkpoint_every: 1000,
             hdf5: None,
             hdf5_layout: Layout::Root,
+            inputs: Groups::new(),
+            outputs: Groups::new(),
         }
     }
 }
@@ -313,11 +331,19 @@ impl fmt::Display for Change {
 const PATHS: [&str; 10] =
     ["net", "weights", "images", "labels", "masks", "val-images", "val-labels", "out", "hdf5", "tuning"];
 
-/// The values of [`PATHS`] in a table. (`tuning` may be a word.)
-fn path_values(table: &mut Table) -> impl Iterator<Item = &mut Value> {
-    let paths = table.iter_mut().filter(|(key, _)| PATHS.contains(&key.as_str()));
-    let paths = paths.filter(|(key, value)| *key != "tuning" || value.as_str().is_some_and(Tuning::is_path));
-    paths.map(|(_, value)| value)
+/// Changes the paths among the values of a table, and of the tables of its groups. (`tuning` may be a word.)
+fn map_table<E>(table: &mut Table, change: &mut impl FnMut(&str) -> Result<String, E>) -> Result<(), E> {
+    for (key, value) in table.iter_mut() {
+        let is_path = PATHS.contains(&key.as_str());
+        if is_path && (key != "tuning" || value.as_str().is_some_and(Tuning::is_path)) {
+            map_paths(value, change)?;
+        }
+        if let ("inputs" | "outputs", Some(groups)) = (key.as_str(), value.as_table_mut()) {
+            let tables = groups.iter_mut().filter_map(|(_, group)| group.as_table_mut());
+            tables.into_iter().try_for_each(|group| map_table(group, change))?;
+        }
+    }
+    Ok(())
 }
 
 /// Changes the path, or the paths, of a key; an empty one means none.
@@ -375,7 +401,7 @@ impl Job {
         let mut table: Table = toml::from_str(&text).map_err(fail)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut join = |path: &str| Ok::<_, JobError>(folder.join(path).to_string_lossy().into_owned());
-        path_values(&mut table).try_for_each(|value| map_paths(value, &mut join))?;
+        map_table(&mut table, &mut join)?;
         Ok(table)
     }
 
@@ -391,7 +417,7 @@ impl Job {
         let mut absolute = |path: &str| {
             Ok::<_, JobError>(std::path::absolute(path).map_err(fail)?.to_string_lossy().into_owned())
         };
-        path_values(&mut table).try_for_each(|value| map_paths(value, &mut absolute))?;
+        map_table(&mut table, &mut absolute)?;
         atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
     }
 
@@ -456,6 +482,14 @@ impl Job {
             "output-size",
             &self.output_size,
             "at least 1 voxel along each axis",
+        )?;
+        let is_semantic = self.target == Target::Semantic;
+        let classes = self.classes.unwrap_or(2);
+        check(
+            self.classes.is_none() || (is_semantic && classes >= 2) || !self.outputs.is_empty(),
+            "classes",
+            &classes,
+            "at least 2, with the target semantic, whose classes they are",
         )?;
         check(
             self.malis == Malis::Off || self.target == Target::Affinity,
@@ -556,17 +590,29 @@ impl Job {
             false => Err(JobError::Missing { key, reason }),
         };
         need(self.net.is_some(), "net", "without demo, a network description (.znn) is needed")?;
-        need(!self.images.is_empty(), "images", "without demo, training images (TIFF) are needed")?;
-        need(!self.labels.is_empty(), "labels", "the training images need labels (TIFF)")?;
-        if !self.val_images.is_empty() {
-            need(!self.val_labels.is_empty(), "val-labels", "the validation images need labels (TIFF)")?;
+        // Whether every group has files is known with the network.
+        let has = |top: &[PathBuf], groups: &mut dyn Iterator<Item = &Vec<PathBuf>>| {
+            !top.is_empty() || groups.fold(false, |any, paths| any || !paths.is_empty())
+        };
+        let images = has(&self.images, &mut self.inputs.values().map(|input| &input.images));
+        need(images, "images", "without demo, training images (TIFF) are needed")?;
+        let labels = has(&self.labels, &mut self.outputs.values().map(|output| &output.labels));
+        need(labels, "labels", "the training images need labels (TIFF)")?;
+        let has_val_images = has(&self.val_images, &mut self.inputs.values().map(|input| &input.val_images));
+        let has_val_labels =
+            has(&self.val_labels, &mut self.outputs.values().map(|output| &output.val_labels));
+        if has_val_images {
+            need(has_val_labels, "val-labels", "the validation images need labels (TIFF)")?;
         }
         if self.schedule == ScheduleKind::Plateau {
             let reason = "the schedule plateau follows the validation loss, which needs images";
-            need(!self.val_images.is_empty(), "val-images", reason)?;
+            need(has_val_images, "val-images", reason)?;
         }
-        if !self.val_labels.is_empty() {
-            need(!self.val_images.is_empty(), "val-images", "the validation labels need images (TIFF)")?;
+        if has_val_labels {
+            need(has_val_images, "val-images", "the validation labels need images (TIFF)")?;
+        }
+        if !self.inputs.is_empty() || !self.outputs.is_empty() {
+            return Ok(());
         }
         let [images, labels, masks, val_images, val_labels] = lists.map(|(_, paths)| paths.len());
         let same = |key, found: usize, of, expected: usize| match found == expected {
@@ -627,31 +673,14 @@ mod as_text {
 mod none_or_rebalance {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Rebalance;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    enum Name {
-        None,
-        Global,
-        Patch,
-    }
+    use super::{Rebalance, RebalanceKind};
 
     pub fn serialize<S: Serializer>(value: &Option<Rebalance>, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = match value {
-            None => Name::None,
-            Some(Rebalance::Global) => Name::Global,
-            Some(Rebalance::Patch) => Name::Patch,
-        };
-        name.serialize(serializer)
+        RebalanceKind::from(*value).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(name: D) -> Result<Option<Rebalance>, D::Error> {
-        Ok(match Name::deserialize(name)? {
-            Name::None => None,
-            Name::Global => Some(Rebalance::Global),
-            Name::Patch => Some(Rebalance::Patch),
-        })
+        Ok(RebalanceKind::deserialize(name)?.into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod diagnosis;
+mod groups;
 mod hdf5_run;
 pub mod job;
 pub mod report;

@@ -7,23 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::diagnosis::{self, Finding, Place, Suspect};
-use super::hdf5_run;
 use super::job::{Job, JobError, LossKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::schedule::{Plateau, Schedule, ScheduleKind};
 use super::step::{Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
+use super::{groups, hdf5_run};
 use crate::atomic_file;
-use crate::data::{
-    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume,
-    check_finite, synthetic, volume_file,
-};
+use crate::data::{Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
 use crate::network::model_file::{self, ModelFileError};
 use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
-use crate::ops::loss::Loss;
 use crate::plan::PlanError;
 use crate::trace::TraceFile;
 use crate::volume::{Extent, Tensor};
@@ -124,7 +120,27 @@ pub enum TrainError {
         /// The target.
         target: String,
         /// Its channels.
-        expected: &'static str,
+        expected: String,
+    },
+    /// A table of the job is of no group.
+    #[error("[{side}.{name}]: the network has no such group, its {side} are {known}")]
+    Group {
+        /// `inputs` or `outputs`.
+        side: &'static str,
+        /// The table.
+        name: String,
+        /// The groups that there are.
+        known: String,
+    },
+    /// A group has not a file for each volume.
+    #[error("a group has {found} {files}, expected {expected} like the first input group has images")]
+    Volumes {
+        /// `images` or `labels`.
+        files: &'static str,
+        /// How many.
+        found: usize,
+        /// The volumes.
+        expected: usize,
     },
     /// An input of the network is not for images of one channel.
     #[error(
@@ -240,30 +256,28 @@ impl Trainer {
             ..EngineOptions::default()
         })?;
         let network = Arc::new(network);
-        check_inputs(&network)?;
-        let target = output_target(&network, &job)?;
-        let loss = job.loss.resolve(target)?;
+        groups::check(&network, &job)?;
+        let outputs = groups::outputs(&network, &job)?;
         let shapes = network.shapes(job.output_size)?;
         let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
         let sampler = |volumes, stream, augment| {
             let options = SamplerOptions {
                 seed: job.seed,
                 stream,
-                target,
+                target: outputs[0].options.target,
                 mirror: job.mirror,
                 augment,
-                rebalance: job.rebalance,
+                rebalance: outputs[0].options.rebalance,
             };
-            Sampler::new(volumes, &inputs, job.output_size, options)
+            let outputs = outputs.iter().map(|output| output.options.clone()).collect();
+            Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
         };
-        let [training, validation] = read_volumes(&job, inputs.len())?;
+        let [training, validation] = groups::volumes(&job, &network)?;
         let augment = if job.augment { Augment::ALL } else { Augment::NONE };
         let sampler_of_training = Arc::new(sampler(training, 0, augment)?);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
-            loss: loss_of(loss),
-            malis: job.malis.mode(),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
             optimiser: job.optimiser(),
@@ -272,7 +286,7 @@ impl Trainer {
             algorithm: job.algorithm,
             ..StepOptions::default()
         };
-        let losses = vec![OutputLoss { loss: options.loss, factor: 1.0, malis: options.malis }];
+        let losses: Vec<OutputLoss> = outputs.iter().map(|output| output.loss).collect();
         let mut step = TrainingStep::with_losses(&engine, &network, job.output_size, &options, &losses)?;
         let mut plateau = Plateau::START;
         let (parameters, iteration, patches, seconds) = match checkpoint {
@@ -307,14 +321,14 @@ impl Trainer {
             false => {
                 let sampler = sampler(validation, 1, Augment::NONE)?;
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
-                Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
+                Some(Validator::new(&engine, &network, &parameters, sampler, &job, &outputs)?)
             }
         };
         warnings.extend(engine.take_warnings());
         make_folder(&job.out, &model_path)?;
         Ok(Self {
+            loss: outputs[0].kind,
             job,
-            loss,
             network,
             engine,
             step,
@@ -497,11 +511,7 @@ impl Trainer {
             }
         };
         let finding = match found {
-            Ok(Some(finding)) => {
-                let mut text = finding.to_string();
-                text.replace_range(..1, "T");
-                text + "."
-            }
+            Ok(Some(finding)) => format!("Such numbers arose {finding}."),
             Ok(None) => "Computed once more, all is finite.".to_owned(),
             Err(error) => format!("Where it arose could not be found: {error}."),
         };
@@ -525,6 +535,7 @@ impl Trainer {
             pixel_error: found.outcome.pixel_error(),
             rand_error: found.rand_error,
             constant_error: Some(found.constant_error),
+            classes: found.classes,
             voxels: found.voxels,
             elapsed: began.elapsed(),
             eta,
@@ -589,8 +600,9 @@ impl Recent {
 
 /// A patch as an iteration takes it.
 fn operands(sample: &Sample) -> (Vec<&Tensor>, Vec<Wanted<'_>>) {
-    let wanted = Wanted { target: &sample.target, weight: sample.weight.as_ref() };
-    (sample.inputs.iter().collect(), vec![wanted])
+    let wanted = sample.outputs.iter();
+    let wanted = wanted.map(|output| Wanted { target: &output.target, weight: output.weight.as_ref() });
+    (sample.inputs.iter().collect(), wanted.collect())
 }
 
 /// Sixty-four bits that differ from patch to patch.
@@ -639,81 +651,4 @@ pub(super) fn make_folder(path: &Path, model: &Path) -> Result<(), TrainError> {
     let fail = |action| move |source| TrainError::Folder { path: path.to_owned(), action, source };
     std::fs::create_dir_all(path).map_err(fail("make"))?;
     atomic_file::remove_leftovers(model).map_err(fail("tidy"))
-}
-
-/// Whether the network's inputs are for images of one channel, which is what a TIFF gives.
-fn check_inputs(network: &Network) -> Result<(), TrainError> {
-    match network.inputs().map(|node| &network[node]).find(|node| node.size != 1) {
-        Some(node) => Err(TrainError::Inputs { node: node.name.clone(), maps: node.size }),
-        None => Ok(()),
-    }
-}
-
-/// What the channels of the network's output mean.
-fn output_target(network: &Network, job: &Job) -> Result<Target, TrainError> {
-    let outputs: Vec<_> = network.outputs().map(|node| &network[node]).collect();
-    let target = match outputs[..] {
-        [node] => job.target.with_channels(node.size),
-        _ => None,
-    };
-    let found = || {
-        let groups: Vec<_> =
-            outputs.iter().map(|node| format!("`{}` of {} maps", node.name, node.size)).collect();
-        groups.join(" and ")
-    };
-    let expected = job.target.expected_channels();
-    target.ok_or_else(|| TrainError::Outputs { found: found(), target: job.target.to_string(), expected })
-}
-
-fn loss_of(kind: LossKind) -> Loss {
-    match kind {
-        LossKind::Square => Loss::SQUARE,
-        LossKind::SquareSquare => Loss::SQUARE_SQUARE,
-        LossKind::BinomialCrossEntropy => Loss::BINOMIAL_CROSS_ENTROPY,
-        LossKind::Softmax => Loss::Softmax,
-        LossKind::Auto => unreachable!("resolved"),
-    }
-}
-
-/// The training volumes, and those for validation.
-fn read_volumes(job: &Job, inputs: usize) -> Result<[Vec<TrainingVolume>; 2], TrainError> {
-    let volume = |name: String, mut image: Tensor, label, mask| {
-        job.preprocess.apply(&mut image);
-        let make = if job.centred { TrainingVolume::centred } else { TrainingVolume::new };
-        make(name, vec![image; inputs], label, mask)
-    };
-    if job.demo {
-        /// Sections enough to learn from, and few enough to be made in a second.
-        const TRAINING: Extent = Extent::new(24, 224, 224);
-        const VALIDATION: Extent = Extent::new(10, 160, 160);
-        let make = |name: &str, seed, extent| {
-            let (image, label) = synthetic(seed, extent);
-            volume(name.to_owned(), image, label, None)
-        };
-        let training = make("the synthetic training volume", job.seed, TRAINING)?;
-        let validation = make("the synthetic validation volume", job.seed.wrapping_add(1), VALIDATION)?;
-        return Ok([vec![training], vec![validation]]);
-    }
-    // Checked before they are normalised, which would spread one bad value over its section.
-    let checked = |path: &Path, role, tensor: Tensor| {
-        check_finite(&path.display().to_string(), role, &tensor).map(|()| tensor)
-    };
-    let read = |images: &[PathBuf], labels: &[PathBuf], masks: &[PathBuf]| {
-        let masks = masks.iter().map(Some).chain(std::iter::repeat(None));
-        images
-            .iter()
-            .zip(labels)
-            .zip(masks)
-            .map(|((image_path, label), mask)| {
-                let image = checked(image_path, "image", volume_file::read_image(image_path)?)?;
-                let label = checked(label, "label", volume_file::read_label(label)?)?;
-                let mask = match mask.filter(|path| !path.as_os_str().is_empty()) {
-                    Some(path) => Some(checked(path, "mask", volume_file::read_label(path)?)?),
-                    None => None,
-                };
-                volume(image_path.display().to_string(), image, label, mask)
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok([read(&job.images, &job.labels, &job.masks)?, read(&job.val_images, &job.val_labels, &[])?])
 }

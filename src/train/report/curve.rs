@@ -229,6 +229,7 @@ mod tests {
                 eta: 0.01,
                 gradient_norm: None,
                 batch: 1,
+                classes: Vec::new(),
                 voxels_per_second: 1e5,
                 seconds: i as f64,
             };

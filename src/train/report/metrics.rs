@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::ClassScore;
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,6 +41,9 @@ pub struct Record {
     /// The pixel error of the best constant prediction on the same voxels, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant_error: Option<f64>,
+    /// Of each class, for the target `semantic`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub classes: Vec<ClassScore>,
     /// The learning rate.
     #[serde(deserialize_with = "null_is_nan")]
     pub eta: f64,
@@ -183,6 +188,7 @@ mod tests {
             eta: 0.01,
             gradient_norm: (phase == Phase::Train).then_some(2.5),
             batch: iteration,
+            classes: Vec::new(),
             voxels_per_second: 1e5,
             seconds: iteration as f64 * 0.1,
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{MetricsWriter, Phase, Record};
 use super::progress::{Progress, Status, Verbosity, clock};
-use super::{Observer, ReportError, TrainStep, Validation, curve, preview};
+use super::{ClassScore, Observer, ReportError, TrainStep, Validation, curve, preview};
 use crate::volume::Tensor;
 
 /// The names of the files that a [`Reporter`] keeps in the folder of the run.
@@ -195,6 +195,7 @@ impl Observer for Reporter {
                 eta: step.eta,
                 gradient_norm: step.gradient_norm,
                 batch: step.batch,
+                classes: Vec::new(),
                 voxels_per_second: window.voxels_per_second(),
                 seconds: self.seconds(),
             })?;
@@ -207,6 +208,18 @@ impl Observer for Reporter {
             validation.constant_error.map_or(String::new(), |error| format!(" (constant {error:.4})"));
         let segments =
             validation.rand_error.map_or(String::new(), |error| format!(", Rand error {error:.4}"));
+        let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+        let list = |of: fn(&ClassScore) -> Option<f64>| {
+            validation.classes.iter().map(|score| ratio(of(score))).collect::<Vec<_>>().join(" ")
+        };
+        let segments = match validation.classes.is_empty() {
+            true => segments,
+            false => format!(
+                "{segments}, of the classes accuracy {} and IoU {}",
+                list(|score| score.accuracy),
+                list(|score| score.iou)
+            ),
+        };
         self.say(&format!(
             "iteration {}: validation loss {:.4}, pixel error {:.4}{constant}{segments}, {} since the start",
             validation.iteration,
@@ -224,6 +237,7 @@ impl Observer for Reporter {
             eta: validation.eta,
             gradient_norm: None,
             batch: 1,
+            classes: validation.classes.clone(),
             voxels_per_second: rate(validation.voxels as f64, validation.elapsed.as_secs_f64()),
             seconds: self.seconds(),
         })?;
@@ -277,6 +291,7 @@ mod tests {
             eta: 0.1,
             gradient_norm: None,
             batch: 1,
+            classes: Vec::new(),
         }
     }
 
