@@ -109,6 +109,27 @@ pub struct TrainArgs {
         help_heading = "Data")]
     mirror: Option<bool>,
 
+    /// Rotate patches in the plane of sections by a random angle of up to so many degrees to either side.
+    #[arg(long, value_name = "DEGREES", help_heading = "Augmentation (see them with znn preview)")]
+    rotate: Option<f64>,
+    /// Make images brighter or darker by up to so much, in standard deviations where --preprocess made that their unit; half
+    /// of the time each section by itself.
+    #[arg(long, value_name = "AMOUNT", help_heading = "Augmentation (see them with znn preview)")]
+    brightness: Option<f64>,
+    /// Multiply images by a factor of up to so much from 1; half of the time each section by its own.
+    #[arg(long, value_name = "FRACTION", help_heading = "Augmentation (see them with znn preview)")]
+    contrast: Option<f64>,
+    /// Replace sections by their mean, with this probability for each; not where a network sees a single section.
+    #[arg(long, value_name = "PROBABILITY", help_heading = "Augmentation (see them with znn preview)")]
+    missing_section: Option<f64>,
+    /// In every second patch, displace a section of the image, or all from one on with their labels, by up to so many
+    /// voxels.
+    #[arg(long, value_name = "VOXELS", help_heading = "Augmentation (see them with znn preview)")]
+    misalign: Option<f64>,
+    /// In every second patch, blur some sections by a Gaussian of a standard deviation of up to so many voxels.
+    #[arg(long, value_name = "VOXELS", help_heading = "Augmentation (see them with znn preview)")]
+    blur: Option<f64>,
+
     /// The loss; auto is softmax for boundary in 2 output maps, binomial-cross-entropy for affinity, square for 1
     /// output map.
     #[arg(long, value_name = "LOSS",
