@@ -20,7 +20,8 @@ use super::{CommandResult, Outcome};
 
 /// Train a network, or go on with its training.
 ///
-/// The folder --out receives the checkpoints, metrics.jsonl, curve.png, preview.png and job.toml. Ctrl-C saves a
+/// The folder --out receives the checkpoints, metrics.jsonl (and the same for TensorBoard), curve.png, preview.png and
+/// job.toml. Ctrl-C saves a
 /// checkpoint and stops; a second Ctrl-C stops at once.
 #[derive(Args, Serialize)]
 #[command(after_help = "Examples:
@@ -53,7 +54,7 @@ pub struct TrainArgs {
         help_heading = "What to train")]
     demo: Option<bool>,
     /// The network description.
-    #[arg(long, value_name = "FILE.znn", help_heading = "What to train")]
+    #[arg(long, value_name = "FILE", help_heading = "What to train")]
     net: Option<PathBuf>,
     /// Start from the weights of this model (.safetensors or .h5), in groups of the same name and shape.
     #[arg(long, value_name = "FILE", help_heading = "What to train")]
@@ -332,9 +333,8 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
 
 /// Removes what an earlier run left in `folder`.
 fn remove_run(folder: &Path) -> Result<(), FolderError> {
-    for name in
-        [FileNames::MODEL, FileNames::JOB, ReportFiles::METRICS, ReportFiles::CURVE, ReportFiles::PREVIEW]
-    {
+    let reports = [ReportFiles::METRICS, ReportFiles::EVENTS, ReportFiles::CURVE, ReportFiles::PREVIEW];
+    for name in [FileNames::MODEL, FileNames::JOB].into_iter().chain(reports) {
         let path = folder.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
