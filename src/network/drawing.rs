@@ -60,10 +60,10 @@ mod tests {
     fn every_group_is_drawn() {
         let network = network(
             "nodes in\ntype input\nsize 1\n\
-             edges c\ntype conv\nsize 1,3,3\nstride 1,2,2\ninit zero\ninput in\noutput a\n\
+             edges c\ntype conv\nsize 1,3,3\ninit zero\ninput in\noutput a\n\
              nodes a\ntype transfer\nfunction tanh\nsize 12\n\
              edges d\ntype conv\nsize 2,3,3\ninit zero\ninput a\noutput out\n\
-             edges skip\ntype conv\nsize 2,7,7\ninit zero\ninput in\noutput out\n\
+             edges skip\ntype conv\nsize 2,5,5\ninit zero\ninput in\noutput out\n\
              nodes out\ntype sum\nsize 3\n",
         );
         let shapes = network.shapes(Extent::new(1, 10, 10)).unwrap();
@@ -71,7 +71,7 @@ mod tests {
         if let Some(folder) = std::env::var_os("ZNN_PICTURES") {
             std::fs::write(std::path::Path::new(&folder).join("network.svg"), &svg).unwrap();
         }
-        for text in ["in", "12 x 2,14,14", "tanh", "c: conv 1,3,3", "skip: conv 2,7,7", "dilation 1,2,2"] {
+        for text in ["in", "12 x 2,12,12", "tanh", "c: conv 1,3,3", "skip: conv 2,5,5", "3 x 1,10,10"] {
             assert!(svg.contains(text), "{text}");
         }
         assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
