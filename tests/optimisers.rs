@@ -380,7 +380,7 @@ fn numbers_that_are_not_finite_change_nothing_and_are_found() {
     for clip in
         [Clip::default(), Clip { norm: Some(1.0), value: None }, Clip { norm: None, value: Some(0.1) }]
     {
-        let mut sound = Spoiled::new(clip);
+        let sound = Spoiled::new(clip);
         assert_eq!((sound.run(), sound.place()), ([true, false, true, false, true], None));
 
         let mut image = Spoiled::new(clip);

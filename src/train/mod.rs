@@ -13,7 +13,7 @@ mod validation;
 
 pub use check::{CheckError, Derivative, check, natural_loss};
 pub use diagnosis::{DiagnosisError, Finding, Place, Summary, Suspect, diagnose};
-pub use hdf5_run::{import, statistics};
+pub use hdf5_run::{import, records, statistics};
 pub use step::{
     Clip, Inspection, Optimiser, Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted,
 };

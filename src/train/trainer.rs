@@ -273,8 +273,7 @@ impl Trainer {
             Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
         };
         let [training, validation] = groups::volumes(&job, &network)?;
-        let augment = if job.augment { Augment::ALL } else { Augment::NONE };
-        let sampler_of_training = Arc::new(sampler(training, 0, augment)?);
+        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
