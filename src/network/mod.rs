@@ -10,6 +10,7 @@ pub mod hdf5_file;
 mod init;
 mod lower;
 pub mod model_file;
+mod op;
 mod parameters;
 mod seed;
 mod shape;
@@ -20,11 +21,11 @@ mod weight_shape;
 pub mod weights_file;
 
 pub use graph::{
-    Edge, EdgeId, EdgeOp, GroupKind, GroupName, Network, Node, NodeId, NodeKind, ParameterCounts,
-    UpdateOverrides,
+    Edge, EdgeId, GroupKind, GroupName, Network, Node, NodeId, ParameterCounts, UpdateOverrides,
 };
 pub use init::Init;
 pub use lower::{Gradients, Lowering, Phase};
+pub use op::{EdgeOp, NodeKind, Normalise, Statistics};
 pub use parameters::{Parameter, Parameters};
 pub use seed::{NotSeeded, NotSeededReason};
 pub use shape::{NodeShape, ShapeError, Shapes};

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
-    EdgeId, EdgeOp, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
+    EdgeId, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
 pub use crate::ops::loss::Outcome;
 use crate::ops::loss::{self, Loss};
@@ -82,6 +82,7 @@ pub struct TrainingStep {
     shapes: Shapes,
     edges: Vec<(EdgeId, Group)>,
     nodes: Vec<(NodeId, Group)>,
+    statistics: Vec<(NodeId, Buffer)>,
     /// Copies of node values and gradients, and of output gradients, where they are kept.
     kept_values: Vec<(NodeId, Buffer)>,
     kept_gradients: Vec<(NodeId, Buffer)>,
@@ -197,11 +198,10 @@ impl TrainingStep {
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
             let group = group(&mut plan, lowering.weights(edge).expect("a convolution has weights"));
-            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else {
-                unreachable!("weights of a convolution")
-            };
+            let blocks = network.weight_blocks(edge);
             let to = target(group, rule(&network[edge].update));
-            update::weights(&mut plan, &site(&network[edge].name), gradients, to, size, repeat);
+            let site = site(&network[edge].name);
+            update::weights(&mut plan, &site, gradients, to, blocks.kernel, blocks.repeat);
             edges.push((edge, group));
         }
         let mut nodes = Vec::new();
@@ -212,6 +212,8 @@ impl TrainingStep {
             nodes.push((node, group));
         }
 
+        let statistics = network.node_ids().filter_map(|node| Some((node, lowering.statistics(node)?)));
+        let statistics = statistics.collect();
         plan.check_memory(engine.pool().threads()).map_err(too_large)?;
         let predictions: Vec<Tensor> =
             outputs.iter().map(|&node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
@@ -222,6 +224,7 @@ impl TrainingStep {
             shapes,
             edges,
             nodes,
+            statistics,
             kept_values,
             kept_gradients,
             predictions,
@@ -313,6 +316,9 @@ impl TrainingStep {
             self.plan.buffer_mut(group.values)?.copy_from_slice(parameter.values());
             self.plan.buffer_mut(group.momentum)?.copy_from_slice(parameter.momentum());
         }
+        for &(node, buffer) in &self.statistics {
+            self.plan.buffer_mut(buffer)?.copy_from_slice(parameters.statistics(node));
+        }
         Ok(())
     }
 
@@ -327,6 +333,9 @@ impl TrainingStep {
             let parameter = parameters.node_mut(node).expect("parameters of this network");
             parameter.values_mut().copy_from_slice(self.plan.buffer(group.values)?);
             parameter.momentum_mut().copy_from_slice(self.plan.buffer(group.momentum)?);
+        }
+        for &(node, buffer) in &self.statistics {
+            parameters.statistics_mut(node).copy_from_slice(self.plan.buffer(buffer)?);
         }
         Ok(())
     }

@@ -133,6 +133,9 @@ fn every_key() {
         repeat: Extent::new(2, 3, 1),
         init: Init::Uniform { low: -0.5, high: 0.25 },
         fft: Some(true),
+        pad: Extent::ZERO,
+        downsample: Extent::ONE,
+        share: None,
     };
     assert_eq!((c1.op, c1.seeding), (conv, false));
     let update = UpdateOverrides { eta: Some(0.5), momentum: Some(0.75), weight_decay: Some(0.125) };
@@ -140,7 +143,7 @@ fn every_key() {
     let ops: Vec<EdgeOp> = network.edges()[1..].iter().map(|edge| edge.op).collect();
     let expected = [
         EdgeOp::MaxFilter { size: Extent::new(1, 2, 3), stride: Extent::new(1, 1, 2) },
-        EdgeOp::MaxPool { size: Extent::new(1, 2, 2) },
+        EdgeOp::MaxPool { size: Extent::new(1, 2, 2), downsample: Extent::new(1, 2, 2), pad: Extent::ZERO },
         EdgeOp::Dropout { keep: 0.25 },
         EdgeOp::Crop { offset: Extent::new(0, 1, 2) },
         EdgeOp::Maxout,
@@ -161,6 +164,9 @@ fn defaults() {
         repeat: Extent::ONE,
         init: uniform,
         fft: None,
+        pad: Extent::ZERO,
+        downsample: Extent::ONE,
+        share: None,
     };
     assert_eq!(network.edges()[0].op, conv);
     assert!(network.edges()[0].seeding && !network.nodes()[1].dense);
@@ -190,6 +196,10 @@ fn functions() {
         ("function soft_sign\n", Transfer::SoftSign),
         ("function logistics\n", Transfer::Logistic),
         ("function forward_logistics\n", Transfer::ForwardLogistic),
+        ("function exponential_linear\n", Transfer::ExponentialLinear { amplitude: 1.0 }),
+        ("function exponential_linear\nfunction_args 0.5\n", Transfer::ExponentialLinear { amplitude: 0.5 }),
+        ("function leaky_rectify_linear\n", Transfer::LeakyRectifyLinear { slope: 0.01 }),
+        ("function leaky_rectify_linear\nfunction_args 0.2\n", Transfer::LeakyRectifyLinear { slope: 0.2 }),
     ] {
         let parsed = ok(&with("function linear", text));
         assert_eq!(parsed.network.nodes()[1].kind, NodeKind::Transfer(expected));
