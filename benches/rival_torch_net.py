@@ -203,8 +203,12 @@ class Iteration:
         self.optimizer.step()
 
     def infer(self):
+        training = self.network.training
+        self.network.eval()
         with torch.inference_mode():
-            return self.network(self.images)
+            outputs = self.network(self.images)
+        self.network.train(training)
+        return outputs
 
     def __call__(self):
         self.train() if self.network.training else self.infer()

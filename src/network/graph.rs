@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Index;
 
-use super::validate::{self, NetworkError};
 use super::op::{EdgeOp, NodeKind, Normalise, Statistics};
+use super::validate::{self, NetworkError};
 use super::{Init, WeightShape};
 use crate::ops::repeat::Blocks;
 use crate::volume::Extent;

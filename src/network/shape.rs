@@ -40,7 +40,8 @@ pub enum ShapeError {
     /// Two edges that leave one node need images of different sizes.
     #[error(
         "nodes {node}: edges {first} to nodes {first_target} needs {first_len} voxels along {axis}, but edges {second} to \
-         nodes {second_target} needs {second_len}; the branches must agree ({})", remedy(nearest)
+         nodes {second_target} needs {second_len}; the branches must agree ({})",
+        remedy(nearest)
     )]
     Extents {
         /// The node.

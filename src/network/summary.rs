@@ -71,7 +71,9 @@ fn edge_row(network: &Network, shapes: &Shapes, id: EdgeId) -> [String; COLUMNS.
         | EdgeOp::Dummy => String::new(),
     };
     let dilation = match edge.op {
-        EdgeOp::Conv { .. } | EdgeOp::Deconv { .. } | EdgeOp::MaxFilter { .. } => shapes[edge.input].stride.to_string(),
+        EdgeOp::Conv { .. } | EdgeOp::Deconv { .. } | EdgeOp::MaxFilter { .. } => {
+            shapes[edge.input].stride.to_string()
+        }
         _ => String::new(),
     };
     let kind = match edge.op {

@@ -131,7 +131,7 @@ impl Check<'_> {
             }
             EdgeOp::MaxPool { size, downsample, pad } => {
                 self.axes(edge, "size", size, 1..=MAX_WINDOW);
-                self.axes(edge, "downsample", downsample, 1..=MAX_WINDOW);
+                self.axes(edge, "downsample", downsample, 1..=MAX_AXIS);
                 if !pad.all(size, |pad, size| pad <= size / 2) {
                     let message = format!(
                         "`pad` is {pad}, expected at most half the window {size}: each window must have a voxel"
@@ -211,7 +211,10 @@ impl Check<'_> {
         let (here, there) = (maps(edge), maps(other));
         let message = match (edge.op, other.op) {
             (EdgeOp::Conv { .. }, EdgeOp::Conv { share: Some(_), .. }) => {
-                format!("`share` names edges {}, which shares kernels itself: name those that have them", other.name)
+                format!(
+                    "`share` names edges {}, which shares kernels itself: name those that have them",
+                    other.name
+                )
             }
             (
                 EdgeOp::Conv { size, repeat, .. },

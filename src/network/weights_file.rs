@@ -319,7 +319,9 @@ impl Group {
         let (parameter, at) = match self {
             Group::Edge(edge) => (parameters.edge(edge), 0),
             Group::Node(node, place) => (parameters.node(node), place * len),
-            Group::Statistic(node, place) => return (&parameters.statistics(node)[place * len..][..len], None),
+            Group::Statistic(node, place) => {
+                return (&parameters.statistics(node)[place * len..][..len], None);
+            }
         };
         let parameter = parameter.expect(WRONG);
         // Parameters of another network show as a wrong length later.
@@ -370,7 +372,8 @@ fn tensor_shapes(network: &Network) -> impl Iterator<Item = (Group, String, Vec<
             };
             names.iter().enumerate().map(tensor)
         };
-        named(network.node_tensors(id), Group::Node).chain(named(network.node_statistics(id), Group::Statistic))
+        named(network.node_tensors(id), Group::Node)
+            .chain(named(network.node_statistics(id), Group::Statistic))
     });
     weights.chain(nodes)
 }

@@ -37,9 +37,8 @@ impl Windows {
 
 /// The windows of an output image, in the order of its voxels.
 fn places(output: Extent) -> impl Iterator<Item = Extent> {
-    (0..output.z).flat_map(move |z| {
-        (0..output.y).flat_map(move |y| (0..output.x).map(move |x| Extent::new(z, y, x)))
-    })
+    (0..output.z)
+        .flat_map(move |z| (0..output.y).flat_map(move |y| (0..output.x).map(move |x| Extent::new(z, y, x))))
 }
 
 /// `y` = the maxima of `x`, of equal voxels the first; `winners` remembers which voxel of its window won. A NaN is never lost.

@@ -1,5 +1,6 @@
 //! One training iteration as a plan: forward, loss, backward, update.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::conv::Choice;
@@ -117,9 +118,11 @@ impl TrainingStep {
         let given = plan.input(1, settings::LEN);
         let constants = plan.transient(1, settings::LEN);
         let site = Site { name: name.clone(), kernels: engine.kernels() };
-        load(&mut plan, &name, given, constants);
+        load(&mut plan, &name, (given, 0..settings::LEN), constants);
+        let key = plan.transient(1, settings::KEY.len());
+        load(&mut plan, &name, (given, settings::KEY), key);
 
-        let phase = Phase::Train { key: constants };
+        let phase = Phase::Train { key };
         let mut lowering = Lowering::new(&mut plan, network, &shapes, engine.tools(), phase);
         for node in network.inputs() {
             // Deferred tasks read the input, so that the caller's memory has to be copied.
@@ -235,9 +238,9 @@ impl TrainingStep {
     }
 }
 
-/// Adds the task that copies the step's settings.
-fn load(plan: &mut PlanBuilder, name: &Arc<str>, from: Buffer, to: Buffer) {
-    let (read, write) = (plan.whole(from), plan.whole(to));
+/// Adds the task that copies some of the step's settings.
+fn load(plan: &mut PlanBuilder, name: &Arc<str>, (from, columns): (Buffer, Range<usize>), to: Buffer) {
+    let (read, write) = (plan.region(from, 0..1, columns), plan.whole(to));
     plan.task(Label::new(name, "settings"), 0.0).read(read).write(write).run(|views| {
         let ([from], [mut to]) = (views.reads.take(), views.writes.take());
         to.row_mut(0).copy_from_slice(from.row(0));

@@ -233,7 +233,9 @@ mod tests {
             let q = probabilities(&x, channels, len);
             let y: Vec<f32> = q.iter().map(|&q| q as f32).collect();
             let before = random.floats(size);
-            let mean = |i: usize| (0..channels).map(|c| f64::from(before[c * len + i]) * q[c * len + i]).sum::<f64>();
+            let mean = |i: usize| {
+                (0..channels).map(|c| f64::from(before[c * len + i]) * q[c * len + i]).sum::<f64>()
+            };
             let expected: Vec<f64> =
                 (0..size).map(|i| q[i] * (f64::from(before[i]) - mean(i % len))).collect();
             for kernels in tiers() {

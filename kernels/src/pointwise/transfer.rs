@@ -90,9 +90,7 @@ pub(crate) unsafe fn apply<V: Vector>(t: Transfer, x: V) -> V {
                 let below = elementary::exp_minus_one_of_negative(V::zero().min(x)).mul(V::splat(amplitude));
                 x.select(x.greater(V::zero()), below)
             }
-            Transfer::LeakyRectifyLinear { slope } => {
-                x.select(x.greater(V::zero()), x.mul(V::splat(slope)))
-            }
+            Transfer::LeakyRectifyLinear { slope } => x.select(x.greater(V::zero()), x.mul(V::splat(slope))),
         }
     }
 }
@@ -121,9 +119,7 @@ unsafe fn times_derivative<V: Vector>(t: Transfer, y: V, g: V) -> V {
             Transfer::ExponentialLinear { amplitude } => {
                 g.select(y.greater(V::zero()), g.mul(y.add(V::splat(amplitude))))
             }
-            Transfer::LeakyRectifyLinear { slope } => {
-                g.select(y.greater(V::zero()), g.mul(V::splat(slope)))
-            }
+            Transfer::LeakyRectifyLinear { slope } => g.select(y.greater(V::zero()), g.mul(V::splat(slope))),
         }
     }
 }

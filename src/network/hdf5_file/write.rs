@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use super::{
-    Hdf5FileError, Layout, Statistics, filters_shape, kernel_order, node_datasets, statistics_path,
-};
+use super::{Hdf5FileError, Layout, Statistics, filters_shape, kernel_order, node_datasets, statistics_path};
 use crate::hdf5::{self, FileBuilder, FinishedGroup, Hdf5Error};
 use crate::network::{EdgeOp, Network, Parameters};
 

@@ -162,7 +162,10 @@ impl Lowering<'_> {
                             let (to, accumulate) = if i == 0 {
                                 (dx, accumulate)
                             } else {
-                                (Maps { buffer: plan.transient(input.count, input.extent.len()), ..input }, false)
+                                (
+                                    Maps { buffer: plan.transient(input.count, input.extent.len()), ..input },
+                                    false,
+                                )
                             };
                             ops::pool::backward(plan, &site, stage, from, winners, to, accumulate);
                             from = to;

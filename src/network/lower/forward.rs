@@ -25,19 +25,43 @@ impl Lowering<'_> {
                 assert!(self.values[node.0].is_some(), "input node {} is not set", network[node].name);
                 continue;
             }
-            let y = match self.values[node.0] {
-                Some(maps) => maps,
-                None => self.new_maps(plan, node),
+            let (y, summed) = match (self.values[node.0], self.outlived(node)) {
+                (Some(maps), _) => (maps, None),
+                (None, Some(edge)) => {
+                    let Maps { buffer, .. } =
+                        self.values[network[edge].input.0].expect("nodes are visited in topological order");
+                    (self.maps(node, buffer), Some(edge))
+                }
+                (None, None) => (self.new_maps(plan, node), None),
             };
             self.values[node.0] = Some(y);
+            self.is_lowered[node.0] = true;
             match kind {
                 NodeKind::Concat => self.forward_concat(plan, node, y, &mut method)?,
                 NodeKind::Multiply => self.forward_product(plan, node, y, &mut method)?,
                 NodeKind::Maxout => self.forward_maxout(plan, node, y),
-                _ => self.forward_sum(plan, node, y, &mut method)?,
+                _ => self.forward_sum(plan, node, y, summed, &mut method)?,
             }
         }
         Ok(())
+    }
+
+    /// In inference, an edge that brings to a sum what nobody reads after it: the sum takes its place in memory.
+    fn outlived(&self, node: NodeId) -> Option<EdgeId> {
+        let network = self.network;
+        let is_sum = !matches!(network[node].kind, NodeKind::Concat | NodeKind::Multiply | NodeKind::Maxout);
+        let is_last = |edge: &EdgeId| {
+            let (id, edge) = (*edge, &network[*edge]);
+            let others = network.out_edges(edge.input).iter().filter(|&&other| other != id);
+            edge.op == EdgeOp::Dummy
+                && network[edge.input].kind != NodeKind::Input
+                && others.clone().all(|other| {
+                    let reader = network[*other].output;
+                    reader != node && self.is_lowered[reader.0]
+                })
+        };
+        let edges = network.in_edges(node);
+        edges.iter().copied().find(is_last).filter(|_| is_sum && !self.trains())
     }
 
     fn forward_concat(
@@ -100,12 +124,13 @@ impl Lowering<'_> {
         }
     }
 
-    /// A node that begins with the sum of its edges.
+    /// A node that begins with the sum of its edges, of which `summed` is there already.
     fn forward_sum(
         &mut self,
         plan: &mut PlanBuilder,
         node: NodeId,
         y: Maps,
+        summed: Option<EdgeId>,
         method: &mut impl FnMut(EdgeId, &Problem) -> Decision,
     ) -> Result<(), FftError> {
         let network = self.network;
@@ -117,12 +142,13 @@ impl Lowering<'_> {
         let is_conv = |edge: &EdgeId| matches!(network[*edge].op, EdgeOp::Conv { .. });
         let mut edges = network.in_edges(node).to_vec();
         edges.sort_by_key(is_conv);
-        let (bias, last) = (self.biases[node.0], edges.len() - 1);
+        edges.retain(|&edge| Some(edge) != summed);
+        let bias = self.biases[node.0];
         let mut is_done = false;
         for (index, &edge) in edges.iter().enumerate() {
-            let mut to = plain(sums.buffer, index > 0);
+            let mut to = plain(sums.buffer, index > 0 || summed.is_some());
             if let NodeKind::Transfer(transfer) = kind
-                && index == last
+                && index + 1 == edges.len()
                 && is_conv(&edge)
             {
                 (to.bias, to.transfer) = (bias, transfer);
@@ -151,7 +177,10 @@ impl Lowering<'_> {
                 }
             }
             NodeKind::Softmax => ops::softmax::forward(plan, &site, y),
-            NodeKind::Average => ops::copy::scale(plan, &site, y, 1.0 / edges.len() as f32),
+            NodeKind::Average => {
+                let terms = network.in_edges(node).len();
+                ops::copy::scale(plan, &site, y, 1.0 / terms as f32);
+            }
             _ => {}
         }
         Ok(())
@@ -180,7 +209,8 @@ impl Lowering<'_> {
                 self.memory[id.0] = Memory::Convolution(algorithm);
             }
             EdgeOp::Deconv { .. } => {
-                let problem = network.adjoint_problem(id, self.shapes).expect("a deconvolution has a problem");
+                let problem =
+                    network.adjoint_problem(id, self.shapes).expect("a deconvolution has a problem");
                 // The only one that takes the passes in any order, and strides.
                 let decision = Decision::all(Variant::Direct);
                 let mut algorithm = conv::begin(decision, self.layer(id, problem, &site), self.tools)?;

@@ -15,10 +15,9 @@ use crate::volume::Extent;
 /// What the plan of a network is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Phase {
-    /// Forward and backward; the buffer holds the step's random key in these two columns of its row
-    /// (see [`ops::dropout`](crate::ops::dropout)).
+    /// Forward and backward.
     Train {
-        /// One row; the first two columns are the key.
+        /// The step's random key: one row of two columns (see [`ops::dropout`](crate::ops::dropout)).
         key: Buffer,
     },
     /// Forward only: dropout is the identity, what is derived from weights is kept between steps.
@@ -41,6 +40,8 @@ pub struct Lowering<'a> {
     tools: Tools<'a>,
     phase: Phase,
     values: Vec<Option<Maps>>,
+    /// The nodes whose forward pass is added.
+    is_lowered: Vec<bool>,
     gradients: Vec<Option<Maps>>,
     weights: Vec<Option<Buffer>>,
     biases: Vec<Option<Buffer>>,
@@ -101,6 +102,7 @@ impl<'a> Lowering<'a> {
             tools,
             phase,
             values: vec![None; nodes],
+            is_lowered: vec![false; nodes],
             gradients: vec![None; nodes],
             weights,
             biases,

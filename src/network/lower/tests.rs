@@ -228,8 +228,7 @@ fn running_statistics() {
     ";
     let problem = Problem::new(TEXT, Extent::new(2, 5, 6));
     let (network, engine) = (&problem.network, engine());
-    let mut step =
-        TrainingStep::new(&engine, network, problem.output, &options(Choice::Estimate)).unwrap();
+    let mut step = TrainingStep::new(&engine, network, problem.output, &options(Choice::Estimate)).unwrap();
     let mut parameters = problem.parameters.clone();
     let node = network.find_node("n").unwrap();
     assert_eq!(parameters.statistics(node), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);

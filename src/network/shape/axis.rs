@@ -110,17 +110,19 @@ impl Along<'_> {
         let nearest = self.nearest(output);
         let target = |edge: EdgeId| network[network[edge].output].name.clone();
         match fault {
-            Fault::Branches { first: (first, first_len), second: (second, second_len) } => ShapeError::Extents {
-                node: network[network[first].input].name.clone(),
-                axis,
-                first: network[first].name.clone(),
-                first_target: target(first),
-                first_len,
-                second: network[second].name.clone(),
-                second_target: target(second),
-                second_len,
-                nearest,
-            },
+            Fault::Branches { first: (first, first_len), second: (second, second_len) } => {
+                ShapeError::Extents {
+                    node: network[network[first].input].name.clone(),
+                    axis,
+                    first: network[first].name.clone(),
+                    first_target: target(first),
+                    first_len,
+                    second: network[second].name.clone(),
+                    second_target: target(second),
+                    second_len,
+                    nearest,
+                }
+            }
             Fault::Impossible { edge, len } => {
                 let op = network[edge].op;
                 let size = match op {

@@ -198,8 +198,8 @@ fn branches_with_a_crop_and_a_dense_group() {
         ("in", [6, 6, 6], [1, 1, 1], [6, 7, 8]),
     ]);
     let error = network(&text("1,2,2", "type sum")).shapes(Extent::new(1, 2, 3)).unwrap_err();
-    let expected = "nodes a: edges a-b needs images of 5,6,7, but edges a-cropped needs 3,6,7; the branches must \
-                    agree (a crop edge can make them)";
+    let expected = "nodes a: edges a-b to nodes b needs 5 voxels along z, but edges a-cropped to nodes cropped needs 3; \
+                    the branches must agree (a crop edge can make them, or `pad` of a convolution)";
     assert_eq!(error.to_string(), expected);
 }
 
@@ -252,6 +252,67 @@ fn absurd_sizes_are_errors() {
     for output in [[0, 1, 1], [1, 0, 1], [1, 1, 0]] {
         assert_eq!(small.shapes(output.into()), Err(ShapeError::Empty(output.into())));
     }
+}
+
+#[test]
+fn padding_and_real_strides() {
+    let text = |pad: &str, kernel: &str| {
+        [
+            node("in", "type input"),
+            edge("in", "a", &format!("{}\npad {pad}\ndownsample 1,2,3", conv(kernel, "1,1,1"))),
+            node("a", "type sum"),
+            edge("a", "out", "type deconv\ninit zero\nsize 1,2,3\nstride 1,2,3"),
+            node("out", "type sum"),
+        ]
+        .concat()
+    };
+    // Of the images that would do, the multiple of the stride.
+    #[rustfmt::skip]
+    check_rows(&network(&text("0,1,1", "1,3,3")), [4, 8, 9], &[
+        ("out", [1, 1, 1], [1, 1, 1], [4, 8, 9]),
+        ("a", [1, 1, 1], [1, 1, 1], [4, 4, 3]),
+        ("in", [1, 3, 3], [1, 1, 1], [4, 8, 9]),
+    ]);
+    // Or the least, where the multiple does not do.
+    #[rustfmt::skip]
+    check_rows(&network(&text("0,0,0", "2,3,5")), [4, 8, 9], &[
+        ("out", [1, 1, 1], [1, 1, 1], [4, 8, 9]),
+        ("a", [1, 1, 1], [1, 1, 1], [4, 4, 3]),
+        ("in", [2, 3, 5], [1, 1, 1], [5, 9, 11]),
+    ]);
+    let error =
+        |output: [usize; 3]| network(&text("0,1,1", "1,3,3")).shapes(output.into()).unwrap_err().to_string();
+    let expected = "edges a-out: a deconv edge of size 2 makes no image of 9 voxels along y at nodes out; an output of 8 or \
+                    10 works";
+    assert_eq!(error([4, 9, 9]), expected);
+    assert!(error([4, 8, 1]).ends_with("of 1 voxels along x at nodes out; an output of 3 works"));
+}
+
+/// Branches decide where several sizes would do, and a branch of another size is an error that names both ends.
+#[test]
+fn a_branch_decides_what_a_stride_leaves_open() {
+    let text = |skip: &str| {
+        [
+            node("in", "type input"),
+            edge("in", "a", &(conv("1,1,3", "1,1,1") + "\npad 0,0,1\ndownsample 1,1,2")),
+            node("a", "type sum"),
+            edge("a", "out", "type deconv\ninit zero\nsize 1,1,3\nstride 1,1,2\npad 0,0,1"),
+            edge("in", "b", skip),
+            node("b", "type sum"),
+            edge("b", "out", "type dummy"),
+            node("out", "type sum"),
+        ]
+        .concat()
+    };
+    for len in 1..20 {
+        let shapes = network(&text("type dummy")).shapes(Extent::new(1, 1, len)).unwrap();
+        assert_eq!(shapes[NodeId(0)].extent.x, len);
+        assert_eq!(shapes[NodeId(1)].extent.x, len.div_ceil(2));
+    }
+    let error = network(&text(&conv("1,1,5", "1,1,1"))).shapes(Extent::new(1, 1, 8)).unwrap_err();
+    let expected = "nodes in: edges in-a to nodes a needs 8 voxels along x, but edges in-b to nodes b needs 12; the branches \
+                    must agree (a crop edge can make them, or `pad` of a convolution)";
+    assert_eq!(error.to_string(), expected);
 }
 
 proptest! {

@@ -8,9 +8,8 @@ use super::group::GroupReader;
 use super::{init, suggest, value};
 use crate::network::{Init, Node, NodeKind, Normalise, Statistics};
 
-const TYPES: &[&str] = &[
-    "input", "sum", "transfer", "maxout", "average", "multiply", "concat", "normalise", "softmax",
-];
+const TYPES: &[&str] =
+    &["input", "sum", "transfer", "maxout", "average", "multiply", "concat", "normalise", "softmax"];
 const FUNCTIONS: &[&str] = &[
     "linear",
     "rectify_linear",

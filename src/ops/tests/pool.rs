@@ -52,8 +52,10 @@ fn maxima_and_their_gradients() {
             Maximum::Filter { size, dilation } => output + (size - Extent::ONE) * dilation,
             Maximum::Pool { size } => output * size,
             // One voxel more than is needed, where there is one that belongs to no window.
-            Maximum::Strided { size, step, pad } => (output - Extent::ONE) * step + size
-                - pad - pad + step.zip(Extent::ONE, |step, one| usize::from(step > one)),
+            Maximum::Strided { size, step, pad } => {
+                (output - Extent::ONE) * step + size - pad - pad
+                    + step.zip(Extent::ONE, |step, one| usize::from(step > one))
+            }
         };
         assert_eq!(maximum.stages().len(), stages, "{maximum:?}");
         assert_eq!(maximum.output(input), output, "{maximum:?}");
@@ -63,7 +65,8 @@ fn maxima_and_their_gradients() {
         for map in 0..maps {
             for at in voxels(output) {
                 let place = |v: Extent| input.index(v.z, v.y, v.x);
-                let values = window(maximum, at, input).into_iter().map(|v| (x.channel(map)[place(v)], place(v)));
+                let values =
+                    window(maximum, at, input).into_iter().map(|v| (x.channel(map)[place(v)], place(v)));
                 let (value, winner) = values.max_by(|a, b| a.0.total_cmp(&b.0)).expect("a window of voxels");
                 let out = output.index(at.z, at.y, at.x);
                 expected.0.channel_mut(map)[out] = value;
