@@ -28,7 +28,7 @@ pub use lower::{Gradients, Lowering, Phase};
 pub use op::{EdgeOp, NodeKind, Normalise, Statistics};
 pub use parameters::{Parameter, Parameters};
 pub use seed::{NotSeeded, NotSeededReason};
-pub use shape::{NodeShape, ShapeError, Shapes};
+pub use shape::{Frame, NodeShape, ShapeError, Shapes};
 pub use summary::Summary;
 pub use validate::NetworkError;
 pub use weight_shape::WeightShape;

@@ -1,10 +1,12 @@
 //! Shape inference: dilation, field of view and image size of every node.
 
 mod axis;
+mod frame;
 
 use std::ops::Index;
 
 use axis::Along;
+pub use frame::Frame;
 
 use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind, ParameterCounts};
 use crate::volume::Extent;
@@ -100,6 +102,19 @@ pub enum ShapeError {
         second: String,
         /// Its stride.
         second_stride: Extent,
+    },
+    /// Outputs are not as many voxels larger as inputs.
+    #[error(
+        "along {axis}, inputs of {} and {} voxels give outputs of {} and {}: the network does not give a voxel for a voxel, \
+         so that no volume can be computed by it", inputs[0], inputs[1], outputs[0], outputs[1]
+    )]
+    Scale {
+        /// The axis: `z`, `y` or `x`.
+        axis: char,
+        /// Two neighbouring sizes of outputs.
+        outputs: [usize; 2],
+        /// The sizes of the inputs for them.
+        inputs: [usize; 2],
     },
     /// The output was asked to have no voxels.
     #[error("the output size is {0}, expected at least 1 along each axis")]

@@ -315,6 +315,45 @@ fn a_branch_decides_what_a_stride_leaves_open() {
     assert_eq!(error.to_string(), expected);
 }
 
+#[test]
+fn frames() {
+    let e = Extent::new;
+    let valid = network(
+        &[node("in", "type input"), edge("in", "out", &conv("2,3,5", "1,1,1")), node("out", "type sum")]
+            .concat(),
+    );
+    let frame = valid.frame().unwrap();
+    assert_eq!(frame, Frame { least: Extent::ONE, step: Extent::ONE, margin: e(1, 2, 4) });
+    assert_eq!(frame.output(e(2, 4, 9)), Some(e(1, 2, 5)));
+    assert_eq!(frame.output(e(1, 4, 9)), None);
+
+    // Two levels, a margin of 1 at the first and of 2 at the second.
+    let level = [
+        node("in", "type input"),
+        edge("in", "a", &conv("1,2,2", "1,1,1")),
+        node("a", "type sum"),
+        edge("a", "p", "type max_pool\nsize 1,2,4"),
+        node("p", "type sum"),
+        edge("p", "b", &conv("1,3,3", "1,1,1")),
+        node("b", "type sum"),
+        edge("b", "out", "type upsample\nsize 1,2,4"),
+        node("out", "type sum"),
+    ];
+    let frame = network(&level.concat()).frame().unwrap();
+    assert_eq!(frame, Frame { least: e(1, 2, 4), step: e(1, 2, 4), margin: e(0, 5, 9) });
+    assert_eq!(frame.largest(e(3, 7, 9)), Some(e(3, 6, 8)));
+    assert_eq!(frame.largest(e(3, 1, 9)), None);
+    assert_eq!((frame.output(e(3, 11, 17)), frame.output(e(3, 12, 17))), (Some(e(3, 6, 8)), None));
+
+    let smaller = [
+        node("in", "type input"),
+        edge("in", "out", "type average_pool\nsize 1,2,1"),
+        node("out", "type sum"),
+    ];
+    let error = network(&smaller.concat()).frame().unwrap_err().to_string();
+    assert!(error.starts_with("along y, inputs of 2 and 4 voxels give outputs of 1 and 2"), "{error}");
+}
+
 proptest! {
     /// The rule that users know: a network of convolutions and filters alone needs output + field of view - 1.
     #[test]

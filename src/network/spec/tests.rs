@@ -412,9 +412,9 @@ fn errors_name_the_place_and_what_was_expected() {
             "a.znn:6: edges conv3: `ratio` is `0`, expected the probability that a map is kept, above 0 and at most 1",
         ),
         (
-            "type conv",
+            "type conv\nsize 1,3,3\ninit constant\ninit_args 0.5",
             "type scale\ninit msra\n",
-            "a.znn:9: edges conv3: the key `init` is given already, at line 6",
+            "a.znn:4: edges conv3: `init` is xavier or msra, which are made for kernels",
         ),
         (
             "type transfer",
