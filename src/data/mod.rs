@@ -7,6 +7,7 @@
 
 mod candidates;
 pub mod data_set;
+mod distort;
 mod error;
 pub mod ini;
 mod mirror;
@@ -21,6 +22,7 @@ pub mod tiff;
 mod training_volume;
 pub mod volume_file;
 
+pub use distort::Distort;
 pub use error::DataError;
 pub use mirror::{mirror_pad, reflect};
 pub use patch::{Orientation, Patch};

@@ -5,6 +5,7 @@
 //! It is read from the text format `.znn` ([`spec`]) and is valid by construction: [`Network::new`] refuses graphs
 //! that cannot be computed, so that what follows has no cases to check.
 
+pub mod drawing;
 mod graph;
 pub mod hdf5_file;
 mod init;

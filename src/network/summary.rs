@@ -30,7 +30,8 @@ impl Summary {
     }
 }
 
-fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.len()] {
+/// The cells of a node group.
+pub(super) fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.len()] {
     let (node, shape) = (&network[id], &shapes[id]);
     let kind = match node.kind {
         NodeKind::Transfer(function) => function_name(function),
@@ -52,7 +53,8 @@ fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.
     ]
 }
 
-fn edge_row(network: &Network, shapes: &Shapes, id: EdgeId) -> [String; COLUMNS.len()] {
+/// The cells of an edge group.
+pub(super) fn edge_row(network: &Network, shapes: &Shapes, id: EdgeId) -> [String; COLUMNS.len()] {
     let edge = &network[id];
     let [c_in, c_out] = [edge.input, edge.output].map(|node| network[node].size);
     let window = match edge.op {

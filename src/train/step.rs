@@ -160,8 +160,9 @@ impl TrainingStep {
             let (target, weight) = (plan.input(values.count, len), plan.input(values.count, len));
             let gradient = plan.transient(values.count, len);
             let prediction = plan.output(values.count, len);
-            let stats = plan.output(1, loss::stats_len(values.extent));
-            stats_len += loss::stats_len(values.extent);
+            let blocks = loss::stats_len(values.count, values.extent);
+            let stats = plan.output(1, blocks);
+            stats_len += blocks;
             let emphasis = options.malis.map(|mode| {
                 let emphasis = plan.transient(values.count, len);
                 let rand_error = plan.output(1, 1);
@@ -293,7 +294,7 @@ impl TrainingStep {
         let mut stats = &mut self.stats[..];
         let mut rand_errors = self.rand_errors.chunks_mut(1);
         for prediction in &mut self.predictions {
-            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.extent()));
+            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.channels(), prediction.extent()));
             stats = rest;
             outputs.push(prediction.data_mut());
             outputs.push(own);

@@ -74,6 +74,9 @@
 //!
 //! `docs/networks.md` explains them with the rules for sizes.
 //!
+//! The same may be written in TOML ([`parse_toml`], [`to_toml`]): a table `[nodes.NAME]` or `[edges.NAME]` for each group,
+//! with the same keys; lists of numbers are arrays there.
+//!
 //! Keys that mean nothing for their group are kept, written again and reported as warnings. Everything that can be
 //! wrong is reported with file, line and group, up to fifty errors at once.
 
@@ -84,6 +87,7 @@ mod group;
 mod init;
 mod node;
 pub(crate) mod suggest;
+mod toml_form;
 mod value;
 mod write;
 
@@ -91,6 +95,7 @@ use std::path::Path;
 
 pub use diagnostic::{Diagnostic, SpecError};
 use document::Document;
+pub use toml_form::to_toml;
 
 use super::{GroupKind, GroupName, Network};
 
@@ -106,7 +111,7 @@ pub struct Parsed {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`: TOML where its name ends in `.toml`, else text.
 ///
 /// # Errors
 /// Where the file cannot be read, and as [`parse`].
@@ -116,7 +121,13 @@ pub fn read(path: &Path) -> Result<Parsed, SpecError> {
     if bytes > MAX_FILE_BYTES {
         return Err(SpecError::TooLong { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
     }
-    parse(&std::fs::read(path).map_err(fail)?, &path.display().to_string())
+    let (bytes, name) = (std::fs::read(path).map_err(fail)?, path.display().to_string());
+    if is_toml(path) { parse_toml(bytes, &name) } else { parse(bytes, &name) }
+}
+
+/// Whether the name of the file says that it is TOML.
+pub fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
 /// Reads the text of a network file; `file` is its name in messages. [`Network`]'s `Display` is the inverse.
@@ -124,8 +135,25 @@ pub fn read(path: &Path) -> Result<Parsed, SpecError> {
 /// # Errors
 /// [`SpecError::Invalid`] with all that is wrong.
 pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
+    parse_by(Document::parse, text.as_ref(), file)
+}
+
+/// As [`parse`], of a network in TOML; [`to_toml`] is the inverse.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_toml(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
+    parse_by(Document::parse_toml, text.as_ref(), file)
+}
+
+fn parse_by(
+    read: fn(&[u8], &mut diagnostic::Report) -> Option<Document>,
+    text: &[u8],
+    file: &str,
+) -> Result<Parsed, SpecError> {
     let mut report = diagnostic::Report::new(file);
-    let network = network(text.as_ref(), &mut report);
+    let document = read(text, &mut report);
+    let network = document.and_then(|document| network(&document, &mut report));
     match (report.into_result(), network) {
         (Ok(warnings), Some(network)) => Ok(Parsed { network, warnings }),
         (Err(error), _) => Err(error),
@@ -133,8 +161,7 @@ pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
     }
 }
 
-fn network(text: &[u8], report: &mut diagnostic::Report) -> Option<Network> {
-    let document = Document::parse(text, report)?;
+fn network(document: &Document, report: &mut diagnostic::Report) -> Option<Network> {
     let (node_groups, edge_groups): (Vec<_>, Vec<_>) =
         document.groups.iter().partition(|group| group.name.kind == GroupKind::Nodes);
     let names = edge::Names::new(names(&node_groups), names(&edge_groups));

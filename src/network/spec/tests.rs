@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use znn_kernels::Transfer;
 
-use super::{Parsed, SpecError, parse, read};
+use super::{Parsed, SpecError, parse, parse_toml, read, to_toml};
 use crate::network::testing::{golden_cases, networks_folder};
 use crate::network::{EdgeOp, Init, Network, NodeKind, UpdateOverrides};
 use crate::volume::Extent;
@@ -543,6 +543,9 @@ fn written_networks_read_back_the_same() {
         let again = ok(&network.to_string());
         assert_eq!(again.network, network, "{text}");
         assert_eq!(again.network.to_string(), network.to_string());
+        let toml = to_toml(&network);
+        let again = parse_toml(&toml, "a.toml").unwrap_or_else(|error| panic!("{toml}: {error}"));
+        assert_eq!(again.network, network, "{toml}");
     };
     round(EVERYTHING);
     for (folder, case) in golden_cases() {
@@ -560,6 +563,61 @@ fn written_networks_read_back_the_same() {
         }
     }
     assert!(read > 20, "{read} network files");
+}
+
+#[test]
+fn a_network_in_toml() {
+    let text = "\
+# Sizes are z, y, x.
+[nodes.in]
+type = 'input'
+size = 1
+
+[nodes.out]
+type = 'transfer'
+size = 3
+function = 'tanh'
+function_args = [1.7159, 0.6666]
+dense = true
+
+[edges.c1]
+type = 'conv'
+size = [1, 3, 3]
+init = 'gaussian'
+init_args = [0, 0.5]
+eta = 0.5
+fft = false
+input = 'in'
+output = 'out'
+";
+    let same = "nodes in\ntype input\nsize 1\nnodes out\ntype transfer\nsize 3\nfunction tanh\nfunction_args \
+                1.7159,0.6666\ndense 1\nedges c1\ntype conv\nsize 1,3,3\ninit gaussian\ninit_args 0,0.5\neta \
+                0.5\nfft 0\ninput in\noutput out\n";
+    assert_eq!(parse_toml(text, "a.toml").unwrap().network, ok(same).network);
+    for (found, wrong, message) in [
+        ("size = 3", "size = -3", "a.toml:8: nodes out: `size` is `-3`, expected"),
+        ("size = [1, 3, 3]", "size = [1, [3], 3]", "a.toml:15: edges c1: `size` is array, expected"),
+        ("input = 'in'", "input = 'on'", "a.toml:20: edges c1: "),
+        (
+            "[nodes.in]",
+            "[layers.in]",
+            "a.toml:2: expected tables [nodes.NAME] and [edges.NAME], found `layers`",
+        ),
+        (
+            "[nodes.in]",
+            "nodes.x = 1\n[nodes.in]",
+            "a.toml:2: nodes x: expected a table of keys, found a value",
+        ),
+        ("dense = true", "dense = ", "a.toml:11: "),
+        ("size = 1\n", "size = 1\nsize = 2\n", "a.toml:5: "),
+    ] {
+        assert!(text.contains(found));
+        let error = parse_toml(text.replace(found, wrong), "a.toml").unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let error = parse_toml("", "a.toml").unwrap_err().to_string();
+    assert_eq!(error, "a.toml: expected tables [nodes.NAME] and [edges.NAME], found none");
+    assert!(parse_toml(b"\xff\xfe", "a.toml").unwrap_err().to_string().contains("not UTF-8"));
 }
 
 /// A chain of groups with random keys.
@@ -618,13 +676,15 @@ proptest! {
     fn random_networks_read_back_the_same(text in any_network()) {
         let network = ok(&text).network;
         prop_assert_eq!(&ok(&network.to_string()).network, &network);
+        prop_assert_eq!(&parse_toml(to_toml(&network), "a.toml").unwrap().network, &network);
         let dense = network.to_dense();
         prop_assert_eq!(&ok(&dense.to_string()).network, &dense);
     }
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parse(bytes, "a.znn");
+        let _ = parse(&bytes, "a.znn");
+        let _ = parse_toml(&bytes, "a.toml");
     }
 
     #[test]
