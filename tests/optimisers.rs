@@ -13,8 +13,10 @@ use znn::conv::{Choice, Method};
 use znn::engine::Engine;
 use znn::network::weights_file;
 use znn::network::{Network, Parameters};
-use znn::train::OutputLoss;
-use znn::train::{Clip, Optimiser, Place, Settings, StepOptions, Suspect, TrainingStep, Wanted, diagnose};
+use znn::ops::loss::Loss;
+use znn::train::{
+    Clip, Optimiser, OutputLoss, Place, Settings, StepOptions, Suspect, TrainingStep, Wanted, diagnose,
+};
 use znn::volume::{Extent, Tensor};
 
 const OUTPUT: Extent = Extent::new(2, 3, 4);
@@ -177,20 +179,22 @@ fn twenty_updates_agree_with_a_plain_reference() {
     }
 }
 
-/// What an optimiser of PyTorch makes of the gradients that are given to it.
+/// What the optimisers of PyTorch make of the gradients that are given to them.
 const SCRIPT: &str = r#"
 import json, sys, torch
-case = json.load(sys.stdin)
-w = torch.nn.Parameter(torch.tensor(case["start"], dtype=torch.float64))
-optimiser = getattr(torch.optim, case["optimiser"])([w], lr=0.05, **case["options"])
-for gradient in case["gradients"]:
-    w.grad = torch.tensor(gradient, dtype=torch.float64)
-    if case["value"] is not None:
-        torch.nn.utils.clip_grad_value_([w], case["value"])
-    if case["norm"] is not None:
-        torch.nn.utils.clip_grad_norm_([w], case["norm"])
-    optimiser.step()
-json.dump(w.detach().tolist(), sys.stdout)
+answers = []
+for case in json.load(sys.stdin):
+    w = torch.nn.Parameter(torch.tensor(case["start"], dtype=torch.float64))
+    optimiser = getattr(torch.optim, case["optimiser"])([w], lr=0.05, **case["options"])
+    for gradient in case["gradients"]:
+        w.grad = torch.tensor(gradient, dtype=torch.float64)
+        if case["value"] is not None:
+            torch.nn.utils.clip_grad_value_([w], case["value"])
+        if case["norm"] is not None:
+            torch.nn.utils.clip_grad_norm_([w], case["norm"])
+        optimiser.step()
+    answers.append(w.detach().tolist())
+json.dump(answers, sys.stdout)
 "#;
 
 #[test]
@@ -199,8 +203,8 @@ fn twenty_updates_agree_with_pytorch() {
         println!("skipped: ZNN_TORCH_PYTHON names no Python with PyTorch");
         return;
     };
-    for options in cases() {
-        let run = run(&options);
+    let runs: Vec<(StepOptions, Run)> = cases().into_iter().map(|options| (options, run(&options))).collect();
+    let case = |(options, run): &(StepOptions, Run)| {
         let decay = f64::from(options.weight_decay);
         let (name, arguments) = match options.optimiser {
             Optimiser::Sgd { nesterov } => {
@@ -212,20 +216,22 @@ fn twenty_updates_agree_with_pytorch() {
                 (name, json!({"betas": [beta1, beta2], "eps": epsilon, "weight_decay": decay}))
             }
         };
-        let case = json!({
+        json!({
             "start": run.start, "gradients": run.gradients, "optimiser": name, "options": arguments,
             "value": options.clip.value, "norm": options.clip.norm,
-        });
-        let mut command = Command::new(&python);
-        command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("Python");
-        let input = serde_json::to_vec(&case).expect("JSON");
-        child.stdin.take().expect("piped").write_all(&input).expect("a case");
-        let output = child.wait_with_output().expect("an answer");
-        assert!(output.status.success());
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let expected: Vec<f64> = serde_json::from_value(answer).expect("weights");
-        assert_near(&run.end, &expected, &run.start, &options);
+        })
+    };
+    let mut command = Command::new(&python);
+    command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("Python");
+    let input = serde_json::to_vec(&runs.iter().map(case).collect::<Vec<Value>>()).expect("JSON");
+    child.stdin.take().expect("piped").write_all(&input).expect("the cases");
+    let output = child.wait_with_output().expect("an answer");
+    assert!(output.status.success());
+    let expected: Vec<Vec<f64>> = serde_json::from_slice(&output.stdout).expect("weights");
+    assert_eq!(expected.len(), runs.len());
+    for ((options, run), expected) in runs.iter().zip(&expected) {
+        assert_near(&run.end, expected, &run.start, options);
     }
 }
 
@@ -413,5 +419,95 @@ fn numbers_that_are_not_finite_change_nothing_and_are_found() {
         assert_eq!((is_finite, has_fault, had_fault, changed_after), (true, true, true, false));
         assert!(clip.norm.is_none() || !changed, "a common norm holds all back");
         assert_eq!(gradient.place(), Some(Place::Backward("edges c1".to_owned())));
+    }
+}
+
+/// A network that ends in a softmax of its own learns by the cross entropy of probabilities what one without it learns by that
+/// of the softmax.
+#[test]
+fn a_softmax_inside_or_outside_the_network_is_the_same() {
+    let body = "
+        nodes in type=input size=1
+        edges c1 type=conv input=in output=n1 size=1,3,3 init=msra
+        nodes n1 type=transfer size=4 function=tanh
+        edges c2 type=conv input=n1 output=scores size=2,2,2 init=xavier
+        nodes scores type=transfer size=3 function=linear";
+    let outside = network(body);
+    let inside = network(&format!(
+        "{body}
+        edges s type=dummy input=scores output=out
+        nodes out type=softmax size=3"
+    ));
+    let engine = engine(2, true);
+    let train = |network: &Arc<Network>, loss| {
+        let options = StepOptions { loss, momentum: 0.9, ..options(Optimiser::SGD) };
+        let mut step = TrainingStep::new(&engine, network, OUTPUT, &options).expect("a plan");
+        let mut parameters = Parameters::init(network, 5);
+        step.load(&parameters).expect("load");
+        let mut losses = Vec::new();
+        for patch in 0..5 {
+            let image = network.inputs().next().expect("an input");
+            let image = common::random(patch, 1, step.extent(image));
+            let class = |voxel: usize| (voxel * 7 + patch as usize) % 3;
+            let target = Tensor::from_fn(3, OUTPUT, |i| {
+                f32::from(u8::from(class(i % OUTPUT.len()) == i / OUTPUT.len()))
+            });
+            let weight = Tensor::from_fn(3, OUTPUT, |i| [1.0, 0.0, 2.5][class(i % OUTPUT.len())]);
+            let wanted = [Wanted { target: &target, weight: Some(&weight) }];
+            losses.push(step.run(&[&image], &wanted, settings(patch)).expect("an iteration").loss);
+        }
+        step.store(&mut parameters).expect("store");
+        (losses, values(network, &mut parameters), step.predictions()[0].clone())
+    };
+    let (a, b) = (train(&outside, Loss::Softmax), train(&inside, Loss::CROSS_ENTROPY));
+    for (a, b) in a.0.iter().zip(&b.0) {
+        assert!((a - b).abs() <= 1e-5 * a.abs(), "losses {a} and {b}");
+    }
+    for (a, b) in a.1.iter().chain(a.2.data()).zip(b.1.iter().chain(b.2.data())) {
+        assert!((a - b).abs() <= 1e-5, "{a} and {b}");
+    }
+    assert_ne!(a.0[0], a.0[4]);
+}
+
+/// Two outputs with losses and factors of their own: the gradient is the sum of those of each alone.
+#[test]
+fn outputs_have_losses_of_their_own() {
+    let network = network(
+        "nodes a type=input size=1
+        nodes b type=input size=1
+        edges ca type=conv input=a output=n size=1,3,3 init=msra
+        edges cb type=conv input=b output=n size=1,3,3 init=msra
+        nodes n type=transfer size=3 function=tanh
+        edges c1 type=conv input=n output=o1 size=1,2,2 init=xavier
+        nodes o1 type=transfer size=2 function=linear
+        edges c2 type=conv input=n output=o2 size=1,2,2 init=xavier
+        nodes o2 type=transfer size=1 function=linear",
+    );
+    let shapes = network.shapes(OUTPUT).expect("shapes");
+    let engine = engine(2, true);
+    let images: Vec<Tensor> =
+        network.inputs().map(|node| common::random(node.0 as u64, 1, shapes[node].extent)).collect();
+    let inputs: Vec<&Tensor> = images.iter().collect();
+    let targets: Vec<Tensor> = network
+        .outputs()
+        .map(|node| Tensor::from_fn(network[node].size, OUTPUT, |i| (i % 2) as f32))
+        .collect();
+    let wanted: Vec<Wanted<'_>> = targets.iter().map(|target| Wanted { target, weight: None }).collect();
+    let gradients = |factors: [f32; 2]| {
+        let losses = [Loss::Softmax, Loss::SQUARE];
+        let losses = [0, 1].map(|i| OutputLoss { loss: losses[i], factor: factors[i], malis: None });
+        let options = StepOptions { inspect: true, ..options(Optimiser::SGD) };
+        let mut step =
+            TrainingStep::with_losses(&engine, &network, OUTPUT, &options, &losses).expect("a plan");
+        step.load(&Parameters::init(&network, 5)).expect("load");
+        let loss = step.run(&inputs, &wanted, settings(0)).expect("an iteration").loss;
+        (loss, gradient(&mut step))
+    };
+    let (first, second, both) = (gradients([1.0, 0.0]), gradients([0.0, 1.0]), gradients([0.5, 3.0]));
+    let expected = 0.5 * first.0 + 3.0 * second.0;
+    assert!((both.0 - expected).abs() <= 1e-5 * expected, "{} and {expected}", both.0);
+    for ((a, b), both) in first.1.into_iter().zip(second.1).zip(both.1) {
+        let expected = 0.5 * a + 3.0 * b;
+        assert!((both - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{both} and {expected}");
     }
 }

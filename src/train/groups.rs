@@ -8,7 +8,7 @@ use super::step::OutputLoss;
 use crate::data::{
     DataError, OutputOptions, Rebalance, Target, TrainingVolume, check_finite, synthetic, volume_file,
 };
-use crate::network::{Network, NodeId};
+use crate::network::{Network, NodeId, NodeKind};
 use crate::ops::loss::Loss;
 use crate::volume::{Extent, Tensor};
 
@@ -86,7 +86,7 @@ pub(super) fn outputs(network: &Network, job: &Job) -> Result<Vec<OutputGroup>, 
 
 /// Whether the values of a node are probabilities already: a softmax of the network's own.
 pub fn gives_probabilities(network: &Network, node: NodeId) -> bool {
-    format!("{:?}", network[node].kind) == "Softmax"
+    network[node].kind == NodeKind::Softmax
 }
 
 /// The loss of that kind; the softmax is not taken again where the network ends in one.

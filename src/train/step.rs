@@ -2,6 +2,7 @@
 
 mod inspect;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use inspect::Inspection;
@@ -11,8 +12,7 @@ use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
-    EdgeId, EdgeOp, Lowering, Network, NodeId, Parameter, Parameters, Phase, ShapeError, Shapes,
-    UpdateOverrides,
+    EdgeId, Lowering, Network, NodeId, Parameter, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
 pub use crate::ops::loss::Outcome;
 use crate::ops::loss::{self, Loss};
@@ -122,6 +122,7 @@ pub struct TrainingStep {
     shapes: Shapes,
     edges: Vec<(EdgeId, Group)>,
     nodes: Vec<(NodeId, Group)>,
+    statistics: Vec<(NodeId, Buffer)>,
     /// Copies of node values and gradients, and of output gradients, where they are kept.
     kept_values: Vec<(NodeId, Buffer)>,
     kept_gradients: Vec<(NodeId, Buffer)>,
@@ -185,9 +186,11 @@ impl TrainingStep {
         let given = plan.input(1, settings::LEN);
         let constants = plan.transient(1, settings::LEN);
         let site = Site { name: name.clone(), kernels: engine.kernels() };
-        load(&mut plan, &name, given, constants);
+        load(&mut plan, &name, (given, 0..settings::LEN), constants);
+        let key = plan.transient(1, settings::KEY.len());
+        load(&mut plan, &name, (given, settings::KEY), key);
 
-        let phase = Phase::Train { key: constants };
+        let phase = Phase::Train { key };
         let mut lowering = Lowering::new(&mut plan, network, &shapes, engine.tools(), phase);
         for node in network.inputs() {
             // Deferred tasks read the input, so that the caller's memory has to be copied.
@@ -287,11 +290,10 @@ impl TrainingStep {
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
             let group = group(&mut plan, lowering.weights(edge).expect("a convolution has weights"));
-            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else {
-                unreachable!("weights of a convolution")
-            };
+            let blocks = network.weight_blocks(edge);
             let to = target(group, rule(&network[edge].update));
-            updates.weights(&mut plan, &site(&network[edge].name), gradients, to, size, repeat);
+            let site = site(&network[edge].name);
+            updates.weights(&mut plan, &site, gradients, to, blocks.kernel, blocks.repeat);
             edges.push((edge, group));
         }
         let mut nodes = Vec::new();
@@ -303,6 +305,8 @@ impl TrainingStep {
         }
         updates.finish(&mut plan, &step_site);
 
+        let statistics = network.node_ids().filter_map(|node| Some((node, lowering.statistics(node)?)));
+        let statistics = statistics.collect();
         plan.check_memory(engine.pool().threads()).map_err(too_large)?;
         let predictions: Vec<Tensor> =
             outputs.iter().map(|&node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
@@ -313,6 +317,7 @@ impl TrainingStep {
             shapes,
             edges,
             nodes,
+            statistics,
             kept_values,
             kept_gradients,
             predictions,
@@ -331,9 +336,9 @@ impl TrainingStep {
     }
 }
 
-/// Adds the task that copies the step's settings.
-fn load(plan: &mut PlanBuilder, name: &Arc<str>, from: Buffer, to: Buffer) {
-    let (read, write) = (plan.whole(from), plan.whole(to));
+/// Adds the task that copies some of the step's settings.
+fn load(plan: &mut PlanBuilder, name: &Arc<str>, (from, columns): (Buffer, Range<usize>), to: Buffer) {
+    let (read, write) = (plan.region(from, 0..1, columns), plan.whole(to));
     plan.task(Label::new(name, "settings"), 0.0).read(read).write(write).run(|views| {
         let ([from], [mut to]) = (views.reads.take(), views.writes.take());
         to.row_mut(0).copy_from_slice(from.row(0));
@@ -423,6 +428,9 @@ impl TrainingStep {
                 }
             }
         }
+        for &(node, buffer) in &self.statistics {
+            self.plan.buffer_mut(buffer)?.copy_from_slice(parameters.statistics(node));
+        }
         // What an earlier gradient was is forgotten.
         self.plan.buffer_mut(self.shared.report)?.fill(0.0);
         self.plan.buffer_mut(self.shared.norm)?.fill(0.0);
@@ -439,6 +447,9 @@ impl TrainingStep {
         }
         for &(node, group) in &self.nodes {
             store(&mut self.plan, group, parameters.node_mut(node).expect("parameters of this network"))?;
+        }
+        for &(node, buffer) in &self.statistics {
+            parameters.statistics_mut(node).copy_from_slice(self.plan.buffer(buffer)?);
         }
         parameters.set_updates(self.updates);
         Ok(())

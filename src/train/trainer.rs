@@ -486,8 +486,16 @@ impl Trainer {
     /// Why training cannot go on after `what` of an iteration with `sample` was not finite. Keeps the network as it was
     /// before.
     fn stop(&mut self, what: String, sample: &Sample, settings: Settings) -> TrainError {
+        let before = self.parameters.clone();
         if let Err(error) = self.step.store(&mut self.parameters) {
             return error.into();
+        }
+        // Running statistics are taken in the forward pass, which no guard holds back.
+        for node in self.network.node_ids() {
+            let statistics = self.parameters.statistics_mut(node);
+            if statistics.iter().any(|value| !value.is_finite()) {
+                statistics.copy_from_slice(before.statistics(node));
+            }
         }
         let (inputs, wanted) = operands(sample);
         let suspect = Suspect {

@@ -25,18 +25,26 @@
 //! |---|---|
 //! | all | `type`, `size` = number of feature maps, `dense` 0 or 1 = 0: the dilation starts again at 1 behind this group |
 //! | `input` | |
-//! | `sum` | |
+//! | `sum`, `average`, `multiply` | |
+//! | `concat` | the maps of its edges, in the order of the file: `size` is the sum of theirs |
 //! | `maxout` | |
+//! | `softmax` | over the maps of each voxel |
 //! | `transfer` | `function`, `function_args`, `init` = zero (of the biases), `init_args`, and the keys of training |
+//! | `normalise` | the same, `function` = linear; `epsilon` = 1e-5, `statistics` own or running = running, `fraction` = 0.01 |
 //!
 //! | edges of type | keys |
 //! |---|---|
 //! | all | `type`, `input`, `output` = names of node groups |
-//! | `conv` | `size`, `stride` = 1,1,1, `repeat` = 1,1,1, `init`, `init_args`, `fft` 0 or 1, and the keys of training |
+//! | `conv` | `size`, `stride` = 1,1,1 (of the dilation behind it), `pad` = 0,0,0, `downsample` = 1,1,1 (a real stride), `repeat` = 1,1,1, `fft` 0 or 1, `init`, `init_args` and the keys of training, or `share` = name of the conv edge whose kernels it uses |
+//! | `deconv` | `size`, `stride` = 1,1,1 (how much larger images become), `pad` = 0,0,0 (cut off), `init`, `init_args`, and the keys of training |
 //! | `max_filter` | `size`, at most 256 along each axis, `stride` |
-//! | `max_pool` | `size`, the same |
+//! | `max_pool` | `size`, the same, `downsample` = `size`, `pad` = 0,0,0 |
+//! | `average_pool`, `upsample` | `size` |
 //! | `dropout` | `ratio` = 0.5, the probability that a voxel is **kept** |
+//! | `node_dropout` | `ratio` = 0.5, the probability that a map is **kept** |
 //! | `crop` | `offset`, removed on both sides |
+//! | `scale` | a learned factor for each map: `init` = constant 1, `init_args`, and the keys of training |
+//! | `slice` | `first`, the first map that is taken, counted from 0 |
 //! | `maxout`, `dummy` | |
 //!
 //! Keys of training: `eta`, `momentum`, `weight_decay`, which override the trainer's values for this group, and
@@ -46,6 +54,9 @@
 //! |---|---|---|
 //! | `linear` | `a,b` = 1,0 | a x + b |
 //! | `rectify_linear` | | max(x, 0) |
+//! | `leaky_rectify_linear` | `a` = 0.01, not negative | x where x > 0, else a x |
+//! | `parametric_rectify_linear` | `a` = 0.25 | the same, a is learned for each map; not for `normalise` |
+//! | `exponential_linear` | `a` = 1, not negative | x where x > 0, else a (exp(x) - 1) |
 //! | `tanh` | `a,b` = 1,1 | a tanh(b x) |
 //! | `soft_sign` | | x / (1 + abs(x)) |
 //! | `logistics` | | 1 / (1 + exp(-x)) |
@@ -60,6 +71,8 @@
 //! | `bernoulli` | `p` = 0.5 | 1 with probability p, else 0 |
 //! | `xavier` | | uniform within -r..r, r = sqrt(6 / (fan in + fan out)); not for biases |
 //! | `msra` | | normal, sigma = sqrt(2 / fan in); not for biases |
+//!
+//! `docs/networks.md` explains them with the rules for sizes.
 //!
 //! The same may be written in TOML ([`parse_toml`], [`to_toml`]): a table `[nodes.NAME]` or `[edges.NAME]` for each group,
 //! with the same keys; lists of numbers are arrays there.
@@ -85,7 +98,6 @@ use document::Document;
 pub use toml_form::to_toml;
 
 use super::{GroupKind, GroupName, Network};
-use crate::network::graph::NodeId;
 
 /// The longest file that is read, in bytes: hundreds of times what the networks of this field need.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -152,11 +164,9 @@ fn parse_by(
 fn network(document: &Document, report: &mut diagnostic::Report) -> Option<Network> {
     let (node_groups, edge_groups): (Vec<_>, Vec<_>) =
         document.groups.iter().partition(|group| group.name.kind == GroupKind::Nodes);
-    let node_names: Vec<&str> = node_groups.iter().map(|group| group.name.name.as_str()).collect();
-    let ids = node_names.iter().enumerate().map(|(id, &name)| (name, NodeId(id))).collect();
+    let names = edge::Names::new(names(&node_groups), names(&edge_groups));
     let nodes: Vec<_> = node_groups.iter().map(|group| node::read(group, report)).collect();
-    let edges: Vec<_> =
-        edge_groups.iter().map(|group| edge::read(group, &ids, &node_names, report)).collect();
+    let edges: Vec<_> = edge_groups.iter().map(|group| edge::read(group, &names, report)).collect();
     if report.has_errors() {
         return None;
     }
@@ -174,6 +184,10 @@ fn network(document: &Document, report: &mut diagnostic::Report) -> Option<Netwo
             None
         }
     }
+}
+
+fn names<'a>(groups: &[&'a document::Group]) -> Vec<&'a str> {
+    groups.iter().map(|group| group.name.name.as_str()).collect()
 }
 
 impl Document {
