@@ -192,11 +192,11 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
     };
     let mut files = Vec::new();
     for sample in &job.samples {
-        let volume = read_volume(&sample.image, sample.preprocess)?;
+        let volume = read_volume(&sample.images[0].image, sample.images[0].preprocess)?;
         let prediction = Prediction {
             engine: &engine,
             model: &model,
-            input: &sample.image,
+            input: &sample.images[0].image,
             options,
             interrupt: &interrupt,
             verbosity,
