@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use znn::conv::Choice;
-use znn::data::tiff::{self, SampleType};
-use znn::data::{DataError, Preprocess, check_finite, volume_file};
+use znn::data::{DataError, NumberType, Preprocess, check_finite, tiff, volume_file};
 use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{Border, DenseOptions, InferError, dense};
 use znn::machine::memory::Bytes;
@@ -104,11 +103,11 @@ enum Format {
 
 impl Format {
     /// The type in the file, and the value that stands for 1.
-    fn sample(self) -> (SampleType, f32) {
+    fn sample(self) -> (NumberType, f32) {
         match self {
-            Format::U8 => (SampleType::U8, 255.0),
-            Format::U16 => (SampleType::U16, 65535.0),
-            Format::F32 => (SampleType::F32, 1.0),
+            Format::U8 => (NumberType::U8, 255.0),
+            Format::U16 => (NumberType::U16, 65535.0),
+            Format::F32 => (NumberType::F32, 1.0),
         }
     }
 }
@@ -210,7 +209,7 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
             }
             let name = format!("_sample{}_{}", sample.id, model.network[node].name);
             let path = cfg::suffixed(&job.prefix, &format!("{name}.h5"));
-            volume_file::write_hdf5(&path, &maps)?;
+            volume_file::write(&path, &maps, NumberType::F32, None)?;
             files.push(path);
             for channel in 0..maps.channels() {
                 let path = cfg::suffixed(&job.prefix, &format!("{name}_{channel}.tif"));
