@@ -48,7 +48,7 @@ pub struct Entry {
 pub struct Remark {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 where it is about none.
     pub line: usize,
     /// What was found and what was expected.
     pub message: String,
@@ -57,6 +57,9 @@ pub struct Remark {
 /// Written `file:line: message`.
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return write!(f, "{}: {}", self.path.display(), self.message);
+        }
         write!(f, "{}:{}: {}", self.path.display(), self.line, self.message)
     }
 }

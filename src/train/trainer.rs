@@ -46,6 +46,8 @@ pub mod notes {
     pub const LOSS: &str = "loss";
     /// How images are normalised.
     pub const PREPROCESS: &str = "preprocess";
+    /// What was learned: `boundary`, `affinity`, ...
+    pub const TARGET: &str = "target";
 }
 
 /// The network of the demo.
@@ -422,6 +424,7 @@ impl Trainer {
             (notes::SECONDS.to_owned(), self.seconds.to_string()),
             (notes::LOSS.to_owned(), self.loss.to_string()),
             (notes::PREPROCESS.to_owned(), self.job.preprocess.name().to_owned()),
+            (notes::TARGET.to_owned(), self.job.target.to_string()),
         ]);
         weights_file::save(&path, &self.network, &self.parameters, &notes, true)?;
         hdf5_run::export(&self.job, &self.network, &self.parameters, self.iteration, self.seconds)?;

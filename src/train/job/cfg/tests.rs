@@ -120,7 +120,7 @@ fn every_key_has_its_meaning() {
         "the native form is the same"
     );
 
-    let forward = read_forward(&desk.path("job.cfg")).unwrap();
+    let forward = read_forward(&desk.path("job.cfg"), None).unwrap();
     let images: Vec<_> = forward.samples.iter().map(|s| (s.id, s.image.clone(), s.preprocess)).collect();
     assert_eq!(
         images,
@@ -335,6 +335,6 @@ proptest! {
         if let Ok(training) = desk.training() {
             prop_assert!(Job::from_layers(&[training.layer]).is_ok());
         }
-        let _ = read_forward(&desk.path("job.cfg"));
+        let _ = read_forward(&desk.path("job.cfg"), None);
     }
 }
