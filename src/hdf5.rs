@@ -294,8 +294,16 @@ impl Hdf5File {
     /// An attribute of a dataset as text; `None` where there is none, or another type.
     pub fn text_attribute(&self, dataset: &str, name: &str) -> Option<String> {
         match self.dataset(dataset).ok()?.attrs().ok()?.remove(name)? {
-            AttrValue::String(text) | AttrValue::StringSized { value: text, .. } => Some(text),
-            AttrValue::StringArray(texts) => texts.into_iter().last(),
+            AttrValue::String(text)
+            | AttrValue::StringSized { value: text, .. }
+            | AttrValue::AsciiString(text)
+            | AttrValue::AsciiStringSized { value: text, .. }
+            | AttrValue::VarLenString(text)
+            | AttrValue::VarLenAsciiString(text) => Some(text),
+            AttrValue::StringArray(texts)
+            | AttrValue::StringArraySized { values: texts, .. }
+            | AttrValue::AsciiStringArray(texts)
+            | AttrValue::VarLenStringArray(texts) => texts.into_iter().last(),
             _ => None,
         }
     }

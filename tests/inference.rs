@@ -485,7 +485,9 @@ nodes out type=transfer size=2 function=logistics init=uniform
 #[test]
 fn fragments_give_what_dilated_convolutions_give() {
     let engine = engine(2, false);
-    for (text, tiles) in [(TWICE_POOLED, [(2, 4, 6), (4, 8, 18)]), (FILTERED, [(1, 4, 6), (3, 8, 20)])] {
+    // A crop is counted in voxels of the whole image: it must be a multiple of the stride.
+    let cropped = FILTERED.replace("offset=0,1,1", "offset=0,2,4");
+    for (text, tiles) in [(TWICE_POOLED, [(2, 4, 6), (4, 8, 18)]), (&*cropped, [(1, 4, 6), (3, 8, 20)])] {
         let network = network(text);
         let parameters = parameters(&network);
         let inputs = network.inputs().next().map(|node| network[node].size).expect("an input");
@@ -506,8 +508,8 @@ fn fragments_give_what_dilated_convolutions_give() {
             }
         }
     }
-    // Two outputs; and no pooling at all.
-    for text in [POOLED, IDENTITY] {
+    // Two outputs; a crop that is no multiple; no pooling at all.
+    for text in [POOLED, FILTERED, IDENTITY] {
         let network = network(text);
         let volume = random(1, network.inputs().next().map_or(1, |node| network[node].size), Extent::new(4, 20, 20));
         let options = DenseOptions { pooling: Pooling::Fragments, ..DenseOptions::default() };

@@ -45,6 +45,8 @@ impl Fragmented {
         let order = network.topological_order();
         let mut parts = Vec::new();
         let mut begin = 0;
+        // Of the fragments that the next part gets.
+        let mut total = Extent::ONE;
         for (place, &node) in order.iter().enumerate() {
             let strides: Vec<Extent> =
                 network.in_edges(node).iter().map(|&edge| network[edge].op.stride()).collect();
@@ -60,13 +62,13 @@ impl Fragmented {
             if crosses || strides.iter().any(|&other| other != stride) {
                 return None;
             }
-            parts.push(Part::new(network, first, &order[begin..=place], stride)?);
-            (first, begin) = (node, place + 1);
+            parts.push(Part::new(network, first, &order[begin..=place], stride, total)?);
+            (first, begin, total) = (node, place + 1, total * stride);
         }
         if parts.is_empty() {
             return None;
         }
-        parts.push(Part::new(network, first, &order[begin..], Extent::ONE)?);
+        parts.push(Part::new(network, first, &order[begin..], Extent::ONE, total)?);
         Some(Self { parts })
     }
 
@@ -129,8 +131,15 @@ impl Fragmented {
 }
 
 impl Part {
-    /// The groups `inside`, which get the images of `first`, with the strides at their end left out.
-    fn new(network: &Network, first: NodeId, inside: &[NodeId], stride: Extent) -> Option<Self> {
+    /// The groups `inside`, which get the images of `first` by fragments of a stride of `total`, with the strides at their
+    /// end left out.
+    fn new(
+        network: &Network,
+        first: NodeId,
+        inside: &[NodeId],
+        stride: Extent,
+        total: Extent,
+    ) -> Option<Self> {
         let mut ids = vec![first];
         ids.extend(inside.iter().copied().filter(|&id| id != first));
         let place = |id: NodeId| ids.iter().position(|&other| other == id).map(NodeId);
@@ -148,6 +157,13 @@ impl Part {
                     EdgeOp::Conv { size, stride: Extent::ONE, repeat, init, fft }
                 }
                 EdgeOp::MaxFilter { size, .. } => EdgeOp::MaxFilter { size, stride: Extent::ONE },
+                // It is counted in voxels of the whole image.
+                EdgeOp::Crop { offset } => {
+                    if !offset.all(total, |offset, total| offset.is_multiple_of(total)) {
+                        return None;
+                    }
+                    EdgeOp::Crop { offset: offset.zip(total, |offset, total| offset / total) }
+                }
                 other => other,
             };
             edges.push(Edge { input: place(edge.input)?, output, op, ..edge.clone() });
