@@ -9,7 +9,7 @@ use crate::infer::{InferError, Predictor};
 use crate::network::model_file::{self, ModelFileError};
 use crate::network::spec::{self, SpecError};
 use crate::network::weights_file::{self, WeightsFileError};
-use crate::network::{Network, NodeId, Parameters, ShapeError};
+use crate::network::{Frame, Network, NodeId, Parameters, ShapeError};
 use crate::plan::PlanError;
 use crate::train::{
     FileNames, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted, natural_loss,
@@ -120,7 +120,7 @@ pub struct Session {
     parameters: Parameters,
     input: NodeId,
     output: NodeId,
-    fov: Extent,
+    frame: Frame,
     algorithm: Choice,
     /// For images of one extent.
     predictor: Option<(Extent, Predictor)>,
@@ -150,7 +150,7 @@ impl Session {
             return Err(SessionError::Ends { inputs: ends.0.len(), outputs: ends.1.len() });
         };
         let dense = network.to_dense();
-        let fov = dense.shapes(Extent::ONE)?[input].extent;
+        let frame = dense.frame()?;
         Ok(Self {
             engine: Arc::clone(engine),
             network: Arc::new(network),
@@ -158,7 +158,7 @@ impl Session {
             parameters,
             input,
             output,
-            fov,
+            frame,
             algorithm: Choice::Measure,
             predictor: None,
             is_stale: false,
@@ -204,9 +204,10 @@ impl Session {
         self.network[self.output].size
     }
 
-    /// The voxels of the input that one voxel of the output depends on.
+    /// The voxels of the input that one voxel of the output depends on, for a network without padding: how much larger
+    /// than the output an image is, plus one.
     pub fn fov(&self) -> Extent {
-        self.fov
+        self.frame.margin + Extent::ONE
     }
 
     /// The extent of what [`forward`](Session::forward) gives for an image: that of the image less the field of view,
@@ -215,10 +216,13 @@ impl Session {
     /// # Errors
     /// Where the image is smaller than the field of view.
     pub fn output_extent(&self, image: Extent) -> Result<Extent, SessionError> {
-        let margin = self.fov - Extent::ONE;
-        match image.checked_sub(margin) {
-            Some(output) if !output.is_empty() => Ok(output),
-            _ => Err(SessionError::TooSmall { image, fov: self.fov }),
+        match image.checked_sub(self.frame.margin) {
+            Some(output) if !output.is_empty() => {
+                // The network's own error says which sizes work.
+                self.dense.shapes(output)?;
+                Ok(output)
+            }
+            _ => Err(SessionError::TooSmall { image, fov: self.fov() }),
         }
     }
 

@@ -362,7 +362,7 @@ fn blended_tiles_reproduce_a_constant_and_do_not_show() {
     let blended = |text: &str, volume: &Tensor, tile: (usize, usize, usize), overlap: (usize, usize, usize)| {
         let network = network(text);
         let options = DenseOptions {
-            overlap: Extent::new(overlap.0, overlap.1, overlap.2),
+            overlap: Some(Extent::new(overlap.0, overlap.1, overlap.2)),
             ..options(Border::Mirror, Some(Extent::new(tile.0, tile.1, tile.2)), Method::Direct)
         };
         let found = dense(&engine, &network, &parameters(&network), volume, &options, |_, _| true);

@@ -226,6 +226,22 @@ kernel_table! {
         (panel: &crate::conv::panel::Panel, x: *const f32, ahead: usize, to: *mut f32);
     add = crate::pointwise::add::add: (to: *mut f32, from: *const f32, len: usize);
     scale = crate::pointwise::scale::scale: (to: *mut f32, factor: f32, len: usize);
+    multiply_by = crate::pointwise::multiply::multiply_by: (to: *mut f32, from: *const f32, len: usize);
+    scaled = crate::pointwise::multiply::scaled:
+        (factor: f32, from: *const f32, accumulate: bool, to: *mut f32, len: usize);
+    deviations = crate::pointwise::sums::deviations: (x: *const f32, centre: f32, len: usize) -> [f64; 2];
+    centred_dot = crate::pointwise::sums::centred_dot:
+        (g: *const f32, x: *const f32, centre: f32, len: usize) -> f64;
+    affine_transfer = crate::pointwise::normalise::affine_transfer:
+        (t: crate::Transfer, affine: crate::Affine, x: *const f32, y: *mut f32, len: usize);
+    affine_gradient = crate::pointwise::normalise::affine_gradient:
+        (slope: f32, affine: crate::Affine, x: *const f32, g: *mut f32, len: usize);
+    rectify = crate::pointwise::rectify::rectify:
+        (slope: f32, bias: f32, x: *const f32, y: *mut f32, len: usize);
+    rectify_backward = crate::pointwise::rectify::rectify_backward:
+        (slope: f32, bias: f32, x: *const f32, g: *mut f32, len: usize) -> [f64; 2];
+    softmax_backward = crate::pointwise::softmax::softmax_backward:
+        (y: &crate::Rows<'_>, stride: usize, g: *mut f32);
     max_merge = crate::pointwise::maxout::max_merge:
         (edge: u8, from: *const f32, to: *mut f32, winners: *mut u8, len: usize);
     max_merge_backward = crate::pointwise::maxout::max_merge_backward:

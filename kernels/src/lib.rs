@@ -30,6 +30,7 @@ pub mod words;
 pub use dispatch::Kernels;
 pub use isa::Isa;
 pub use pointwise::loss::Loss;
+pub use pointwise::normalise::Affine;
 pub use pointwise::sgd::Sgd;
 pub use pointwise::transfer::Transfer;
 pub use pool::Window;

@@ -21,7 +21,7 @@ use super::{CommandResult, Outcome, print, warn};
 #[derive(Args)]
 pub struct CheckArgs {
     /// The network description.
-    #[arg(long, value_name = "FILE.znn")]
+    #[arg(long, value_name = "FILE")]
     net: PathBuf,
     /// The output patch, in voxels.
     #[arg(long, value_name = "Z,Y,X", default_value = "1,2,3")]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use znn::network::hdf5_file::{self, Contents, Layout, Rates, Statistics};
 use znn::network::model_file::{self, ModelFile, ModelFileError};
+use znn::network::spec;
 use znn::network::weights_file::{self, Model};
 use znn::train::job::{Job, JobError, cfg};
 use znn::train::{FileNames, notes};
@@ -15,14 +16,15 @@ use super::{CommandResult, Outcome, warn};
 /// Convert networks and jobs between the formats of the original ZNN and those of this program.
 ///
 /// A network becomes HDF5 where --to ends in .h5, else safetensors; weights, momentum and the statistics of the training
-/// are kept. A job (.cfg) becomes TOML.
+/// are kept. A job (.cfg) becomes TOML. A network's description becomes text (.znn) or TOML.
 #[derive(Args)]
 #[command(after_help = "Examples:
   znn convert net_current.h5 model.safetensors
   znn convert run net_current.h5 --layout single
-  znn convert job.cfg job.toml")]
+  znn convert job.cfg job.toml
+  znn convert net.znn net.toml")]
 pub struct ConvertArgs {
-    /// A network (.h5, .safetensors, or the folder of a run) or a job (.cfg).
+    /// A network (.h5, .safetensors, or the folder of a run), its description (.znn, .toml) or a job (.cfg).
     #[arg(value_name = "FROM")]
     from: PathBuf,
     /// The file to write.
@@ -36,7 +38,8 @@ pub struct ConvertArgs {
 /// What is asked for is no conversion.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot convert {} to {}: expected a network (.h5, .safetensors) to .h5 or .safetensors, or a job (.cfg) to .toml",
+    "cannot convert {} to {}: expected a network (.h5, .safetensors) to .h5 or .safetensors, \
+     a description (.znn, .toml) to .znn or .toml, or a job (.cfg) to .toml",
     from.display(), to.display()
 )]
 struct NoConversion {
@@ -58,6 +61,14 @@ pub fn run(args: &ConvertArgs) -> CommandResult {
         convert_job(&args.from, &args.to)?;
         return Ok(Outcome::Done);
     }
+    if let "znn" | "toml" = extension {
+        let is_spec = spec::is_toml(&args.from) || args.from.extension().is_some_and(|end| end == "znn");
+        if !is_spec {
+            return Err(refused().into());
+        }
+        convert_spec(&args.from, &args.to)?;
+        return Ok(Outcome::Done);
+    }
     let from = if args.from.is_dir() { args.from.join(FileNames::MODEL) } else { args.from.clone() };
     match extension {
         "h5" | "hdf5" => to_hdf5(&from, &args.to, args.layout)?,
@@ -71,6 +82,14 @@ fn convert_job(from: &Path, to: &Path) -> Result<(), JobError> {
     let training = cfg::read_training(from)?;
     training.warnings.iter().for_each(warn);
     Job::from_layers(&[training.layer])?.write(to)
+}
+
+fn convert_spec(from: &Path, to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let parsed = spec::read(from)?;
+    parsed.warnings.iter().for_each(warn);
+    let network = &parsed.network;
+    let text = if spec::is_toml(to) { spec::to_toml(network) } else { network.to_string() };
+    std::fs::write(to, text).map_err(|error| format!("{}: {error}", to.display()).into())
 }
 
 fn load(path: &Path) -> Result<ModelFile, ModelFileError> {

@@ -10,7 +10,7 @@ use znn::engine::{Engine, EngineOptions};
 use znn::fft;
 use znn::machine::memory::{self, Bytes};
 use znn::machine::processor;
-use znn::network::{Network, Shapes, Summary, spec};
+use znn::network::{Network, Shapes, Summary, drawing, spec};
 use znn::volume::Extent;
 use znn_kernels::Isa;
 
@@ -21,11 +21,14 @@ use super::{CommandResult, Outcome, print, warn};
 #[derive(Args)]
 pub struct InfoArgs {
     /// Describe this network: its groups, sizes, field of view and weights.
-    #[arg(long, value_name = "FILE.znn")]
+    #[arg(long, value_name = "FILE")]
     net: Option<PathBuf>,
     /// The output patch, in voxels.
     #[arg(long, value_name = "Z,Y,X", requires = "net", default_value = "1,100,100")]
     output_size: Extent,
+    /// Also draw the network.
+    #[arg(long, value_name = "FILE.svg", requires = "net")]
+    draw: Option<PathBuf>,
     /// Also show the algorithm, the time and the memory of each pass of each convolution.
     #[arg(long, requires = "net")]
     plan: bool,
@@ -54,6 +57,10 @@ pub fn run(args: &InfoArgs) -> CommandResult {
     let network = parsed.network;
     let shapes = network.shapes(args.output_size)?;
     print(&format!("{}\n", Summary::new(&network, &shapes)))?;
+    if let Some(path) = &args.draw {
+        std::fs::write(path, drawing::svg(&network, &shapes))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if args.plan {
         memory::check(network.least_bytes(&shapes))?;
         let engine = Engine::new(&EngineOptions {

@@ -10,6 +10,7 @@ mod infer;
 mod info;
 mod interrupt;
 mod segment;
+mod stats;
 mod train;
 
 use std::error::Error;
@@ -60,6 +61,7 @@ enum Command {
     Infer(infer::InferArgs),
     Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
+    Stats(stats::StatsArgs),
     Check(check::CheckArgs),
     Info(info::InfoArgs),
     /// Measure this machine, and the engine on it.
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Infer(args) => infer::run(args, verbosity),
         Command::Segment(args) => segment::run(args, verbosity),
         Command::Convert(args) => convert::run(args),
+        Command::Stats(args) => stats::run(args),
         Command::Check(args) => check::run(args),
         Command::Info(args) => info::run(args),
         Command::Bench(command) => bench::run(command),

@@ -20,7 +20,8 @@ use super::{CommandResult, Outcome};
 
 /// Train a network, or go on with its training.
 ///
-/// The folder --out receives the checkpoints, metrics.jsonl, curve.png, preview.png and job.toml. Ctrl-C saves a
+/// The folder --out receives the checkpoints, metrics.jsonl (and the same for TensorBoard), curve.png, preview.png and
+/// job.toml. Ctrl-C saves a
 /// checkpoint and stops; a second Ctrl-C stops at once.
 #[derive(Args, Serialize)]
 #[command(after_help = "Examples:
@@ -53,7 +54,7 @@ pub struct TrainArgs {
         help_heading = "What to train")]
     demo: Option<bool>,
     /// The network description.
-    #[arg(long, value_name = "FILE.znn", help_heading = "What to train")]
+    #[arg(long, value_name = "FILE", help_heading = "What to train")]
     net: Option<PathBuf>,
     /// Start from the weights of this model (.safetensors or .h5), in groups of the same name and shape.
     #[arg(long, value_name = "FILE", help_heading = "What to train")]
@@ -109,6 +110,27 @@ pub struct TrainArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Data")]
     mirror: Option<bool>,
+
+    /// Rotate patches in the plane of sections by a random angle of up to so many degrees to either side.
+    #[arg(long, value_name = "DEGREES", help_heading = "Augmentation (see them with znn preview)")]
+    rotate: Option<f64>,
+    /// Make images brighter or darker by up to so much, in standard deviations where --preprocess made that their unit; half
+    /// of the time each section by itself.
+    #[arg(long, value_name = "AMOUNT", help_heading = "Augmentation (see them with znn preview)")]
+    brightness: Option<f64>,
+    /// Multiply images by a factor of up to so much from 1; half of the time each section by its own.
+    #[arg(long, value_name = "FRACTION", help_heading = "Augmentation (see them with znn preview)")]
+    contrast: Option<f64>,
+    /// Replace sections by their mean, with this probability for each; not where a network sees a single section.
+    #[arg(long, value_name = "PROBABILITY", help_heading = "Augmentation (see them with znn preview)")]
+    missing_section: Option<f64>,
+    /// In every second patch, displace a section of the image, or all from one on with their labels, by up to so many
+    /// voxels.
+    #[arg(long, value_name = "VOXELS", help_heading = "Augmentation (see them with znn preview)")]
+    misalign: Option<f64>,
+    /// In every second patch, blur some sections by a Gaussian of a standard deviation of up to so many voxels.
+    #[arg(long, value_name = "VOXELS", help_heading = "Augmentation (see them with znn preview)")]
+    blur: Option<f64>,
 
     /// The loss; auto is softmax for boundary in 2 output maps, binomial-cross-entropy for affinity, square for 1
     /// output map.
@@ -312,9 +334,8 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
 
 /// Removes what an earlier run left in `folder`.
 fn remove_run(folder: &Path) -> Result<(), FolderError> {
-    for name in
-        [FileNames::MODEL, FileNames::JOB, ReportFiles::METRICS, ReportFiles::CURVE, ReportFiles::PREVIEW]
-    {
+    let reports = [ReportFiles::METRICS, ReportFiles::EVENTS, ReportFiles::CURVE, ReportFiles::PREVIEW];
+    for name in [FileNames::MODEL, FileNames::JOB].into_iter().chain(reports) {
         let path = folder.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -7,6 +7,7 @@
 
 mod candidates;
 pub mod data_set;
+mod distort;
 mod error;
 pub mod formats;
 pub mod ini;
@@ -23,6 +24,7 @@ mod training_volume;
 pub mod volume_file;
 mod voxel_size;
 
+pub use distort::Distort;
 pub use error::DataError;
 pub use mirror::{mirror_pad, reflect};
 pub use patch::{Orientation, Patch};

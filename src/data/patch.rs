@@ -25,7 +25,7 @@ impl Orientation {
     }
 
     /// The axis of the volume along which axis `axis` of the patch runs.
-    fn source_axis(self, axis: usize) -> usize {
+    pub(super) fn source_axis(self, axis: usize) -> usize {
         match axis {
             1 if self.transpose => 2,
             2 if self.transpose => 1,

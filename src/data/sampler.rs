@@ -4,25 +4,28 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::candidates::Candidates;
+use super::distort::{Distort, Distortion, Role};
 use super::patch::{Margins, Orientation, Patch, gather};
 use super::rebalance::{ClassCounts, ClassWeights, Rebalance};
 use super::{DataError, LabelWarning, Target, TrainingVolume};
 use crate::volume::{Extent, Tensor};
 
-/// Which symmetries a patch may be turned by, each with probability one half.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What may be done to a patch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Augment {
-    /// Flips along z, y, x.
+    /// Flips along z, y, x, each with probability one half.
     pub flip: [bool; 3],
-    /// Exchange of y and x.
+    /// Exchange of y and x, with probability one half.
     pub transpose: bool,
+    /// Distortions of random strength.
+    pub distort: Distort,
 }
 
 impl Augment {
     /// Patches as they are.
-    pub const NONE: Self = Self { flip: [false; 3], transpose: false };
-    /// All sixteen symmetries.
-    pub const ALL: Self = Self { flip: [true; 3], transpose: true };
+    pub const NONE: Self = Self { flip: [false; 3], transpose: false, distort: Distort::NONE };
+    /// All sixteen symmetries, no distortion.
+    pub const ALL: Self = Self { flip: [true; 3], transpose: true, distort: Distort::NONE };
 }
 
 /// What to make of a volume.
@@ -142,7 +145,7 @@ impl Sampler {
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         rng.set_stream(self.options.stream);
         rng.set_word_pos(u128::from(iteration) * 16);
-        let Augment { flip, transpose } = self.options.augment;
+        let Augment { flip, transpose, .. } = self.options.augment;
         // Four coins in any case, so that a seed gives the same flips whatever else is allowed.
         let coins: [bool; 4] = [rng.random(), rng.random(), rng.random(), rng.random()];
         let orientation = Orientation {
@@ -162,7 +165,19 @@ impl Sampler {
     /// Writes the sample of iteration `iteration` to `sample`. Panics when that is not from a sampler of the same
     /// network and options.
     pub fn sample(&self, iteration: u64, sample: &mut Sample) {
-        self.read(&self.draw(iteration), sample);
+        self.read_distorted(&self.draw(iteration), self.distortion(iteration).as_ref(), sample);
+    }
+
+    /// The distortion of iteration `iteration`.
+    fn distortion(&self, iteration: u64) -> Option<Distortion> {
+        let SamplerOptions { seed, stream, augment: Augment { distort, .. }, target, .. } = &self.options;
+        if *distort == Distort::NONE {
+            return None;
+        }
+        let margins = self.inputs.iter().map(|&input| Margins::of_input(input, self.output));
+        let before = margins.clone().map(|m| m.before.z).max().unwrap_or(0).max(target.context());
+        let after = margins.map(|m| m.after.z).max().unwrap_or(0);
+        Some(Distortion::draw(distort, [*seed, *stream, iteration], before, before + self.output.z + after))
     }
 
     /// Patches beside each other, none turned, that cover the volumes as far as output patches fit without
@@ -197,6 +212,14 @@ impl Sampler {
     /// Writes the sample at `patch`, one of [`draw`](Self::draw) or [`tiles`](Self::tiles), to `sample`. Panics as
     /// [`sample`](Self::sample).
     pub fn read(&self, patch: &Patch, sample: &mut Sample) {
+        self.read_distorted(patch, None, sample);
+    }
+
+    fn read_distorted(&self, patch: &Patch, distortion: Option<&Distortion>, sample: &mut Sample) {
+        let take = |volume: &Tensor, origin, margins, role, out: &mut Tensor| match distortion {
+            Some(d) => d.gather(volume, origin, patch.orientation, (margins, self.output), role, out),
+            None => gather(volume, origin, patch.orientation, out),
+        };
         let volume = &self.volumes[patch.volume];
         let Sample { inputs, target, weight, labels } = sample;
         assert!(
@@ -208,16 +231,19 @@ impl Sampler {
         for (input, image) in inputs.iter_mut().zip(volume.images()) {
             let margins = Margins::of_input(input.extent(), self.output);
             let origin = self.origin(patch, margins, centre_offset(image.extent(), volume.extent()));
-            gather(image, origin, patch.orientation, input);
+            take(image, origin, margins, Role::Image, input);
+            if let Some(distortion) = distortion {
+                distortion.retouch(margins.before.z, input);
+            }
         }
         let margins = Margins::of_labels(self.options.target.context());
         let origin = self.origin(patch, margins, [0; 3]);
-        gather(volume.label(), origin, patch.orientation, labels);
+        take(volume.label(), origin, margins, Role::Labels, labels);
         self.options.target.compute(labels, target);
         if let Some(weight) = weight {
             match volume.mask() {
                 Some(mask) => {
-                    gather(mask, origin, patch.orientation, labels);
+                    take(mask, origin, margins, Role::Labels, labels);
                     self.options.target.mask(labels, weight);
                 }
                 None => weight.data_mut().fill(1.0),

@@ -48,13 +48,15 @@ impl Blend {
     /// Adds a tile whose first voxel is at `origin`.
     pub fn add(&mut self, origin: Extent, maps: &[Tensor]) {
         let extent = maps[0].extent();
+        // A tile may be larger than the output.
+        let inside = extent.min(self.output - origin);
         let window = self.weights.extent();
-        for z in 0..extent.z {
-            for y in 0..extent.y {
+        for z in 0..inside.z {
+            for y in 0..inside.y {
                 let row = self.windows[0][z] * self.windows[1][y];
                 let to = window.index(origin.z - self.first + z, origin.y + y, origin.x);
                 let from = extent.index(z, y, 0);
-                for x in 0..extent.x {
+                for x in 0..inside.x {
                     let weight = row * self.windows[2][x];
                     let sum = &mut self.weights.data_mut()[to + x];
                     *sum += weight;

@@ -10,7 +10,7 @@ use super::fragments::{Fragmented, Fragments};
 use super::{InferError, Predictor, plan_bytes};
 use crate::conv::Choice;
 use crate::engine::Engine;
-use crate::network::{Network, Parameters};
+use crate::network::{Frame, Network, Parameters};
 use crate::volume::{Extent, Tensor};
 use znn_kernels::RowsMut;
 
@@ -73,7 +73,7 @@ struct Link<'a> {
     stage: Stage<'a>,
     network: Arc<Network>,
     fragmented: Option<Fragmented>,
-    fov: Extent,
+    frame: Frame,
     /// The image is an input beside the maps of the stage before.
     with_image: bool,
 }
@@ -101,17 +101,28 @@ impl<'a> Chain<'a> {
                     });
                 }
             }
-            let fov = field_of_view(&network)?;
+            let frame = network.frame()?;
             given = network.outputs().next().map_or(0, |node| network[node].size);
             let fragmented = Fragmented::new(&network);
-            links.push(Link { stage, network, fragmented, fov, with_image });
+            links.push(Link { stage, network, fragmented, frame, with_image });
         }
         Ok(Self { stages: links, channels })
     }
 
-    /// The voxels of the volume that one voxel of the output sees.
-    pub fn fov(&self) -> Extent {
-        self.stages.iter().fold(Extent::ONE, |fov, link| fov + link.fov - Extent::ONE)
+    /// How much larger than a tile of the output the patch of the volume is.
+    pub fn margin(&self) -> Extent {
+        self.stages.iter().fold(Extent::ZERO, |margin, link| margin + link.frame.margin)
+    }
+
+    /// The tiles that work for the last stage.
+    pub fn frame(&self) -> Frame {
+        let all = Frame { least: Extent::ONE, step: Extent::ONE, margin: Extent::ZERO };
+        self.stages.last().map_or(all, |link| link.frame)
+    }
+
+    /// Whether each voxel of the output is the same function of the volume around it, wherever the tiles lie.
+    pub fn is_uniform(&self) -> bool {
+        self.stages.iter().all(|link| link.network.is_uniform())
     }
 
     /// The channels of the volume.
@@ -160,7 +171,7 @@ impl<'a> Chain<'a> {
                 continue;
             }
             let maps = link.network.inputs().next().map_or(1, |node| link.network[node].size);
-            let image = Tensor::from_fn(maps, tile + link.fov - Extent::ONE, |i| (i % 251) as f32 / 125.0 - 1.0);
+            let image = Tensor::from_fn(maps, tile + link.frame.margin, |i| (i % 251) as f32 / 125.0 - 1.0);
             let parameters = link.stage.parameters;
             // One after the other, so that only one takes memory; algorithms are chosen as the plan is made.
             let fragments = {
@@ -182,7 +193,7 @@ impl<'a> Chain<'a> {
         let mut next = tile;
         for link in self.stages.iter().rev() {
             tiles.push(next);
-            next = next + link.fov - Extent::ONE;
+            next = next + link.frame.margin;
         }
         tiles.reverse();
         tiles
@@ -206,7 +217,7 @@ impl<'a> Chain<'a> {
             };
             let outputs: usize = link.network.outputs().map(|node| link.network[node].size).sum();
             // The input, the outputs, and a copy of these.
-            let input = (tile + link.fov - Extent::ONE).len() * between;
+            let input = (tile + link.frame.margin).len() * between;
             needed += (input + 2 * outputs * tile.len()) * size_of::<f32>();
             between = outputs + if link.with_image { self.channels } else { 0 };
             if needed > bound {
@@ -236,7 +247,7 @@ impl<'a> Chain<'a> {
             Ok(Planned {
                 runner,
                 network: Arc::clone(&link.network),
-                input: tile + link.fov - Extent::ONE,
+                input: tile + link.frame.margin,
                 softmax: link.stage.softmax,
                 with_image: link.with_image,
             })
@@ -255,12 +266,6 @@ fn fastest(mut run: impl FnMut() -> Result<(), InferError>) -> Result<Duration, 
         least = least.min(start.elapsed());
     }
     Ok(least)
-}
-
-/// The largest input of one output voxel; other inputs see the box around the same centre.
-fn field_of_view(network: &Network) -> Result<Extent, InferError> {
-    let one = network.shapes(Extent::ONE)?;
-    Ok(network.inputs().map(|node| one[node].extent).fold(Extent::ONE, Extent::max))
 }
 
 /// The planned stages.

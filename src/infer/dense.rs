@@ -38,9 +38,11 @@ pub struct DenseOptions {
     pub algorithm: Choice,
     /// How what follows a pooling is computed.
     pub pooling: Pooling,
-    /// By how much neighbouring tiles overlap; what they give there is blended. Zero where a tile's border is as good as
-    /// its middle: for networks without padding.
-    pub overlap: Extent,
+    /// By how much neighbouring tiles overlap; what they give there is blended. `None`: not at all where a tile's border is
+    /// as good as its middle, for networks without padding; else by a quarter.
+    pub overlap: Option<Extent>,
+    /// Blocks do not depend on each other: in place of blending, each is the middle of its tile.
+    pub independent: bool,
     /// The images of a patch over which the prediction is averaged.
     pub flips: Flips,
 }
@@ -54,7 +56,8 @@ impl Default for DenseOptions {
             memory: 2 << 30,
             algorithm: Choice::Measure,
             pooling: Pooling::Auto,
-            overlap: Extent::ZERO,
+            overlap: None,
+            independent: false,
             flips: Flips::NONE,
         }
     }
@@ -66,7 +69,8 @@ impl Default for DenseOptions {
 ///
 /// Max pooling is read as max filtering followed by dilated operations, or is computed by fragments ([`Pooling`]), so that
 /// the prediction is dense. The tiles
-/// only bound the memory: the result is the same for any, but for the rounding of convolutions by FFT.
+/// only bound the memory: the result is the same for any, but for the rounding of convolutions by FFT. A network with padding,
+/// strides or deconvolution is applied to tiles of sizes that it takes, which overlap and are blended.
 pub fn dense(
     engine: &Engine,
     network: &Network,
@@ -136,15 +140,16 @@ impl<'a> DensePlan<'a> {
         chunk: Option<Extent>,
     ) -> Result<Self, InferError> {
         let chain = Chain::new(stages, channels)?;
-        let fov = chain.fov();
+        let margin = chain.margin();
+        let fov = margin + Extent::ONE;
         let output = match options.border {
             Border::Mirror => volume,
-            Border::Valid => (volume + Extent::ONE).checked_sub(fov).unwrap_or(Extent::ZERO),
+            Border::Valid => volume.checked_sub(margin).unwrap_or(Extent::ZERO),
         };
         if output.is_empty() {
             return Err(InferError::TooSmall { volume, fov });
         }
-        if options.flips.transpose && fov.y != fov.x {
+        if options.flips.transpose && margin.y != margin.x {
             return Err(InferError::Transpose { fov });
         }
         let fragments = vec![false; stages.len()];
@@ -152,36 +157,64 @@ impl<'a> DensePlan<'a> {
         let mut plan = Self { chain, options: *options, output, tiling, fragments, chunk };
         let (tile, is_given) = match options.tile {
             Some(tile) if tile.is_empty() => return Err(ShapeError::Empty(tile).into()),
-            Some(tile) => (plan.square(Tiling::new(output, tile).tile()), true),
+            Some(tile) => (plan.workable(Tiling::new(output, tile).tile())?, true),
             None => (plan.fitting(engine)?, false),
         };
-        let has_overlap = options.overlap != Extent::ZERO;
+        let overlap = plan.overlap(tile);
         // Equal tiles where nothing else is asked of them.
-        let is_free = chunk.is_none() && !has_overlap && !options.flips.transpose;
-        let tile = if is_free { Tiling::new(output, tile).tile() } else { tile };
+        let is_free = chunk.is_none() && overlap == Extent::ZERO;
+        let tile = if is_free { plan.workable(Tiling::new(output, tile).tile())? } else { tile };
         let tile = plan.multiple(tile, is_given);
-        plan.tiling = match chunk {
-            Some(wish) if !has_overlap => {
-                let (tile, chunk) = aligned(tile, wish, output);
-                plan.chunk = Some(chunk);
-                Tiling::exact(output, tile, Extent::ZERO)
-            }
-            _ => Tiling::exact(output, tile, options.overlap),
-        };
-        if options.flips.transpose {
-            // Chunks may have made them oblong.
-            let tile = plan.square(plan.tiling.tile());
-            plan.tiling = Tiling::exact(output, tile, options.overlap);
-            plan.chunk = plan.chunk.map(|chunk| aligned(tile, chunk, output).1);
+        plan.tiling = Tiling::exact(output, tile, overlap);
+        plan.chunk = chunk.map(|wish| wish.min(output).max(Extent::ONE));
+        if let (Some(wish), false) = (chunk, plan.is_blended()) {
+            let (step, chunk) = aligned(plan.tiling.step(), wish, output);
+            plan.chunk = Some(chunk);
+            // What is not new to a tile is not computed, if tiles may have any size.
+            let is_any = plan.chain.is_uniform() && !options.flips.transpose;
+            let tile = if is_any && overlap == Extent::ZERO { step } else { tile };
+            plan.tiling = Tiling::exact(output, tile, Extent::ZERO).with_blocks(step.min(tile));
         }
         plan.fragments = plan.choose(engine)?;
-        if has_overlap {
-            let depth = plan.depth();
-            let window = Blend::bytes(output, &plan.tiling, &plan.chain.maps(), depth) as u64;
+        if plan.is_blended() {
+            let window = Blend::bytes(output, &plan.tiling, &plan.chain.maps(), plan.depth()) as u64;
             let volume = Extent { z: plan.tiling.tile().z, ..output };
             memory::check(window).map_err(|source| InferError::Volume { volume, source })?;
         }
         Ok(plan)
+    }
+
+    /// By how much tiles of that extent overlap.
+    fn overlap(&self, tile: Extent) -> Extent {
+        let several = tile.zip(self.output, |tile, output| usize::from(tile < output));
+        let wanted = match self.options.overlap {
+            Some(overlap) => overlap,
+            None if self.chain.is_uniform() => Extent::ZERO,
+            None => tile.zip(Extent::ONE, |tile, _| tile / 4),
+        };
+        wanted.min(tile.zip(Extent::ONE, |tile, _| tile - 1)) * several
+    }
+
+    /// Whether overlapping tiles are blended.
+    fn is_blended(&self) -> bool {
+        !self.options.independent && self.overlap(self.tile()) != Extent::ZERO
+    }
+
+    /// The tile of a size that works next to `tile`: square, where y and x are exchanged, and of a size that the network
+    /// takes; not smaller where the volume can go on mirrored.
+    fn workable(&self, tile: Extent) -> Result<Extent, InferError> {
+        let side = tile.y.min(tile.x);
+        let tile = if self.options.flips.transpose { Extent::new(tile.z, side, side) } else { tile };
+        let frame = self.chain.frame();
+        let up = tile.max(frame.least) - frame.least;
+        let up = frame.least + up.zip(frame.step, |more, step| more.next_multiple_of(step));
+        match self.options.border {
+            Border::Mirror => Ok(up),
+            Border::Valid => frame.largest(tile.max(frame.least).min(self.output)).ok_or(InferError::TooSmall {
+                volume: self.output + self.chain.margin(),
+                fov: frame.least + self.chain.margin(),
+            }),
+        }
     }
 
     /// A tile near `tile` that admits fragments, where they may be wanted and there is one.
@@ -220,16 +253,10 @@ impl<'a> DensePlan<'a> {
         }
     }
 
-    /// A tile whose y and x are the same, where both are exchanged.
-    fn square(&self, tile: Extent) -> Extent {
-        let side = tile.y.min(tile.x);
-        if self.options.flips.transpose { Extent::new(tile.z, side, side) } else { tile }
-    }
-
-    /// The tiles, replaced by those of a plan that is gone on with.
+    /// The tiles and blocks, replaced by those of a plan that is gone on with.
     #[must_use]
-    pub fn with_tiles(self, tile: Extent, chunk: Option<Extent>, fragments: &[bool]) -> Self {
-        let tiling = Tiling::exact(self.output, tile, self.options.overlap);
+    pub fn with_tiles(self, tile: Extent, step: Extent, chunk: Option<Extent>, fragments: &[bool]) -> Self {
+        let tiling = Tiling::exact(self.output, tile, Extent::ZERO).with_blocks(step.min(tile));
         Self { tiling, chunk, fragments: fragments.to_vec(), ..self }
     }
 
@@ -251,6 +278,11 @@ impl<'a> DensePlan<'a> {
     /// The extent of the tiles.
     pub fn tile(&self) -> Extent {
         self.tiling.tile()
+    }
+
+    /// The extent of the blocks, which are parts of tiles.
+    pub fn step(&self) -> Extent {
+        self.tiling.step()
     }
 
     /// The chunk that the output should have.
@@ -275,7 +307,7 @@ impl<'a> DensePlan<'a> {
         let bound = memory::available()
             .map_or(self.options.memory, |there| self.options.memory.min(there.0 as usize));
         loop {
-            let tile = self.square(tiling.tile());
+            let tile = self.workable(tiling.tile())?;
             let needed = self.bytes(engine, tile, bound)?;
             if needed <= bound {
                 return Ok(tile);
@@ -291,15 +323,16 @@ impl<'a> DensePlan<'a> {
     /// # Errors
     /// Where the sizes do not fit the networks.
     pub fn bytes(&self, engine: &Engine, tile: Extent, bound: usize) -> Result<usize, InferError> {
-        let patch = (tile + self.chain.fov() - Extent::ONE).len() * self.chain.channels();
+        let patch = (tile + self.chain.margin()).len() * self.chain.channels();
         let maps: usize = self.chain.maps().iter().sum();
         let mut waiting = 2 * patch + 3 * maps * tile.len();
         if self.options.flips != Flips::NONE {
             waiting += patch + maps * tile.len();
         }
         let mut needed = waiting * size_of::<f32>();
-        if self.options.overlap != Extent::ZERO {
-            let tiling = Tiling::exact(self.output, tile, self.options.overlap);
+        let overlap = self.overlap(tile);
+        if overlap != Extent::ZERO && !self.options.independent {
+            let tiling = Tiling::exact(self.output, tile, overlap);
             needed += Blend::bytes(self.output, &tiling, &self.chain.maps(), self.depth());
         }
         if needed > bound {
@@ -360,12 +393,12 @@ impl<'a> DensePlan<'a> {
         blocks: &[usize],
         patches: &SyncSender<Result<(Block, Tensor), DataError>>,
     ) {
-        let fov = self.chain.fov();
+        let margin = self.chain.margin();
         let low = match self.options.border {
-            Border::Mirror => fov.zip(Extent::ONE, |fov, one| (fov - one) / 2),
+            Border::Mirror => margin.zip(Extent::ONE, |margin, _| margin / 2),
             Border::Valid => Extent::ZERO,
         };
-        let extent = self.tiling.tile() + fov - Extent::ONE;
+        let extent = self.tiling.tile() + margin;
         for &index in blocks {
             let block = self.tiling.block(index);
             let (at, low) = (block.tile_origin.to_array(), low.to_array());
@@ -418,11 +451,11 @@ enum Assembler {
 
 impl Assembler {
     fn new(plan: &DensePlan<'_>, count: usize) -> Self {
-        if plan.options.overlap == Extent::ZERO {
+        if !plan.is_blended() {
             return Self::Blocks;
         }
         let (tiling, output) = (plan.tiling, plan.output);
-        let blend = Blend::new(output, &tiling, plan.options.overlap, &plan.maps(), plan.depth());
+        let blend = Blend::new(output, &tiling, plan.overlap(plan.tile()), &plan.maps(), plan.depth());
         Self::Blend { blend: Box::new(blend), tiling, output, blocks: Vec::new(), count }
     }
 

@@ -39,7 +39,7 @@ impl Fragmented {
         else {
             return None;
         };
-        if network.nodes().iter().any(|node| node.dense) {
+        if !network.is_uniform() || network.nodes().iter().any(|node| node.dense) {
             return None;
         }
         let order = network.topological_order();
@@ -153,8 +153,10 @@ impl Part {
             let edge = &network[id];
             let Some(output) = place(edge.output).filter(|&output| output != NodeId(0)) else { continue };
             let op = match edge.op {
-                EdgeOp::Conv { size, repeat, init, fft, .. } => {
-                    EdgeOp::Conv { size, stride: Extent::ONE, repeat, init, fft }
+                // Kernels may belong to an edge of another part.
+                EdgeOp::Conv { share: Some(_), .. } => return None,
+                EdgeOp::Conv { size, repeat, init, fft, pad, downsample, share, .. } => {
+                    EdgeOp::Conv { size, stride: Extent::ONE, repeat, init, fft, pad, downsample, share }
                 }
                 EdgeOp::MaxFilter { size, .. } => EdgeOp::MaxFilter { size, stride: Extent::ONE },
                 // It is counted in voxels of the whole image.

@@ -126,6 +126,7 @@ pub struct Predictor {
     outputs: Vec<Tensor>,
     weights: Vec<(EdgeId, Buffer)>,
     biases: Vec<(NodeId, Buffer)>,
+    statistics: Vec<(NodeId, Buffer)>,
 }
 
 impl Predictor {
@@ -153,6 +154,7 @@ impl Predictor {
             outputs,
             weights: lowered.weights,
             biases: lowered.biases,
+            statistics: lowered.statistics,
         };
         predictor.load(parameters)?;
         Ok(predictor)
@@ -167,6 +169,9 @@ impl Predictor {
         for &(node, buffer) in &self.biases {
             let values = parameters.node(node).expect("parameters of this network").values();
             self.plan.buffer_mut(buffer)?.copy_from_slice(values);
+        }
+        for &(node, buffer) in &self.statistics {
+            self.plan.buffer_mut(buffer)?.copy_from_slice(parameters.statistics(node));
         }
         Ok(())
     }
@@ -231,6 +236,7 @@ struct Lowered {
     plan: PlanBuilder,
     weights: Vec<(EdgeId, Buffer)>,
     biases: Vec<(NodeId, Buffer)>,
+    statistics: Vec<(NodeId, Buffer)>,
 }
 
 fn lower(
@@ -252,5 +258,6 @@ fn lower(
     lowering.forward(&mut plan, method)?;
     let weights = network.edge_ids().filter_map(|edge| Some((edge, lowering.weights(edge)?))).collect();
     let biases = network.node_ids().filter_map(|node| Some((node, lowering.biases(node)?))).collect();
-    Ok(Lowered { plan, weights, biases })
+    let statistics = network.node_ids().filter_map(|node| Some((node, lowering.statistics(node)?))).collect();
+    Ok(Lowered { plan, weights, biases, statistics })
 }

@@ -29,6 +29,8 @@ pub struct SharedPlan {
     pub description: BTreeMap<String, String>,
     /// The tiles.
     pub tile: Extent,
+    /// The blocks that they give.
+    pub step: Extent,
     /// The chunks of the output.
     pub chunk: Extent,
     /// Which networks are computed by fragments.
@@ -195,6 +197,7 @@ mod tests {
         SharedPlan {
             description: BTreeMap::from([("model".to_owned(), model.to_owned())]),
             tile: Extent::new(1, 2, 3),
+            step: Extent::new(1, 2, 3),
             chunk: Extent::ONE,
             fragments: vec![true, false],
             normalisation: vec![[0.1f64.to_bits(), f64::NAN.to_bits()]],

@@ -10,6 +10,8 @@ pub struct Tiling {
     tile: Extent,
     /// From the begin of a block to that of the next.
     step: Extent,
+    /// Voxels of a tile before its block, where the volume has them.
+    halo: Extent,
 }
 
 /// A part of the output, and the tile that gives it.
@@ -30,14 +32,26 @@ impl Tiling {
     pub fn new(output: Extent, tile: Extent) -> Self {
         let tile = tile.max(Extent::ONE).min(output);
         let even = output.zip(tile, |size, tile| size.div_ceil(size.div_ceil(tile)));
-        Self { output, tile: even, step: even }
+        Self { output, tile: even, step: even, halo: Extent::ZERO }
     }
 
-    /// Tiles of that extent, not larger than the output, which overlap by `overlap` where there are several.
+    /// Tiles of that extent, which overlap by `overlap` where there are several. They may be larger than the output.
     pub fn exact(output: Extent, tile: Extent, overlap: Extent) -> Self {
-        let tile = tile.max(Extent::ONE).min(output);
+        let tile = tile.max(Extent::ONE);
         let step = tile.zip(overlap, |tile, overlap| tile.saturating_sub(overlap).max(1));
-        Self { output, tile, step }
+        Self { output, tile, step, halo: Extent::ZERO }
+    }
+
+    /// The same tiles with blocks of `step`, which lie in their middle. Panics where a block is larger than a tile.
+    #[must_use]
+    pub fn with_blocks(self, step: Extent) -> Self {
+        let halo = (self.tile - step).zip(Extent::ONE, |rest, _| rest / 2);
+        Self { step, halo, ..self }
+    }
+
+    /// The extent of a block.
+    pub fn step(&self) -> Extent {
+        self.step
     }
 
     /// The extent of a tile.
@@ -47,8 +61,16 @@ impl Tiling {
 
     /// How many tiles there are along each axis.
     pub fn counts(&self) -> Extent {
-        let rest = self.output.zip(self.tile, |size, tile| size - tile);
-        rest.zip(self.step, |rest, step| 1 + rest.div_ceil(step))
+        let axis = |size: usize, tile: usize, step: usize, halo: usize| {
+            // The tile of the last block ends with the output.
+            if size <= tile { 1 } else { 1 + (size - tile + halo).div_ceil(step) }
+        };
+        let Self { output, tile, step, halo } = self;
+        Extent::new(
+            axis(output.z, tile.z, step.z, halo.z),
+            axis(output.y, tile.y, step.y, halo.y),
+            axis(output.x, tile.x, step.x, halo.x),
+        )
     }
 
     /// The block of that number. Panics where there is none.
@@ -66,7 +88,8 @@ impl Tiling {
             end([at.y, counts.y, next.y, self.output.y]),
             end([at.x, counts.x, next.x, self.output.x]),
         );
-        let tile_origin = origin.min(self.output - self.tile);
+        let before = origin.zip(self.halo, usize::saturating_sub);
+        let tile_origin = before.min(self.output.zip(self.tile, usize::saturating_sub));
         Block { index, origin, extent: ends - origin, tile_origin }
     }
 
@@ -124,16 +147,23 @@ mod tests {
             ((9, 20, 21), (4, 8, 8), (1, 3, 4)),
         ] {
             let (output, tile) = (extent(output), extent(tile));
-            for tiling in [Tiling::new(output, tile), Tiling::exact(output, tile, extent(overlap))] {
+            let smaller = tile.zip(extent(overlap), |tile, overlap| (tile.saturating_sub(overlap)).max(1));
+            let exact = Tiling::exact(output, tile.min(output), extent(overlap));
+            let halo = Tiling::exact(output, tile, Extent::ZERO).with_blocks(smaller.min(tile));
+            for tiling in [Tiling::new(output, tile), exact, halo] {
                 let mut covered = vec![0; output.len()];
                 let mut count = 0;
                 for block in tiling.blocks() {
                     assert_eq!(block.index, count);
                     count += 1;
-                    assert!((block.tile_origin + tiling.tile()).all(output, |end, size| end <= size));
+                    let is_inside = (block.tile_origin + tiling.tile()).all(output, |end, size| end <= size);
+                    assert!(is_inside || block.tile_origin.all(tiling.tile(), |at, _| at == 0));
                     assert!(block.tile_origin.all(block.origin, |tile, block| tile <= block));
                     let (end, tile_end) = (block.origin + block.extent, block.tile_origin + tiling.tile());
                     assert!(end.all(tile_end, |end, tile| end <= tile));
+                    let halo = tiling.halo;
+                    let left = block.origin - block.tile_origin;
+                    assert!(left.all(halo, |left, halo| left >= halo) || block.tile_origin.to_array().contains(&0));
                     for z in block.origin.z..end.z {
                         for y in block.origin.y..end.y {
                             for x in block.origin.x..end.x {

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::ops::Index;
 
-use znn_kernels::Transfer;
-
+use super::op::{EdgeOp, NodeKind, Normalise, Statistics};
 use super::validate::{self, NetworkError};
 use super::{Init, WeightShape};
+use crate::ops::repeat::Blocks;
 use crate::volume::Extent;
 
 /// The place of a node group in [`Network::nodes`].
@@ -62,19 +62,6 @@ pub struct UpdateOverrides {
     pub weight_decay: Option<f32>,
 }
 
-/// What a node group does with the values that reach it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum NodeKind {
-    /// The maps are given from outside.
-    Input,
-    /// The sum over the incoming edges.
-    Sum,
-    /// The function of sum plus bias; one bias for each map.
-    Transfer(Transfer),
-    /// The voxel-wise maximum over the incoming [`EdgeOp::Maxout`] edges.
-    Maxout,
-}
-
 /// A group of feature maps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -86,87 +73,14 @@ pub struct Node {
     pub kind: NodeKind,
     /// Whether the dilation starts again at 1 behind this group (key `dense 1`).
     pub dense: bool,
-    /// The biases of a transfer group; of no meaning elsewhere.
+    /// The biases of a group that has them; of no meaning elsewhere.
     pub init: Init,
-    /// The training constants of the biases.
+    /// The training constants of the group's parameters.
     pub update: UpdateOverrides,
     /// Whether the biases may be copied from another network's file (key `seeding`, on if absent).
     pub seeding: bool,
     /// Keys of the file that have no meaning here, in their order: kept and written again.
     pub extra: Vec<(String, String)>,
-}
-
-/// An operation from one node group to another.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum EdgeOp {
-    /// Valid convolution, every map of the input with every map of the output, dilated by the stride that the
-    /// input node has accumulated (see [`Shapes`](super::Shapes)).
-    Conv {
-        /// The kernel.
-        size: Extent,
-        /// Factor of the dilation of all that follows; the convolution itself is computed densely.
-        stride: Extent,
-        /// The kernels are constant over blocks of this extent, which divides `size`.
-        repeat: Extent,
-        /// The first values of the kernels.
-        init: Init,
-        /// The file's wish for the algorithm (key `fft`): FFT, direct, or none.
-        fft: Option<bool>,
-    },
-    /// Sliding-window maximum, map by map, dilated as a convolution.
-    MaxFilter {
-        /// The window.
-        size: Extent,
-        /// Factor of the dilation of all that follows.
-        stride: Extent,
-    },
-    /// Maximum over blocks that do not overlap, map by map.
-    MaxPool {
-        /// The block, which divides the image.
-        size: Extent,
-    },
-    /// A random part of the voxels is set to zero while training.
-    Dropout {
-        /// The probability that a voxel is kept, within 0..=1 but not 0; kept voxels are divided by it.
-        keep: f32,
-    },
-    /// Voxels are removed on both sides.
-    Crop {
-        /// How many, on each side.
-        offset: Extent,
-    },
-    /// A contribution to a maxout group.
-    Maxout,
-    /// The identity.
-    Dummy,
-}
-
-impl EdgeOp {
-    /// The word that stands for it in a network file.
-    pub fn keyword(&self) -> &'static str {
-        match self {
-            EdgeOp::Conv { .. } => "conv",
-            EdgeOp::MaxFilter { .. } => "max_filter",
-            EdgeOp::MaxPool { .. } => "max_pool",
-            EdgeOp::Dropout { .. } => "dropout",
-            EdgeOp::Crop { .. } => "crop",
-            EdgeOp::Maxout => "maxout",
-            EdgeOp::Dummy => "dummy",
-        }
-    }
-
-    /// Whether map `i` of the output depends on map `i` of the input alone, so that both groups have one size.
-    pub fn is_one_to_one(&self) -> bool {
-        !matches!(self, EdgeOp::Conv { .. })
-    }
-
-    /// The factor by which the operation raises the dilation of all that follows.
-    pub fn stride(&self) -> Extent {
-        match *self {
-            EdgeOp::Conv { stride, .. } | EdgeOp::MaxFilter { stride, .. } => stride,
-            _ => Extent::ONE,
-        }
-    }
 }
 
 /// An operation between two node groups.
@@ -210,9 +124,9 @@ pub(super) struct Topology {
 pub struct ParameterCounts {
     /// Pairs of maps that a convolution joins.
     pub kernels: usize,
-    /// Values of all kernels.
+    /// Values of all kernels, and factors of scale edges.
     pub weights: usize,
-    /// Maps of all transfer nodes.
+    /// Biases of all nodes, and whatever else they learn.
     pub biases: usize,
 }
 
@@ -285,21 +199,69 @@ impl Network {
         self.node_ids().filter(|&id| self.out_edges(id).is_empty())
     }
 
-    /// The shape of the weights of a convolution; `None` for other edges.
+    /// The shape of the weights that an edge has of its own: a convolution's, or of a deconvolution those of the
+    /// convolution of which it is the adjoint (`c_out` maps of its *input*), or of a scale edge a factor for each map
+    /// (`c_out`); `None` for edges without weights and those that share another's.
     pub fn weight_shape(&self, edge: EdgeId) -> Option<WeightShape> {
+        match self[edge].op {
+            EdgeOp::Conv { share: Some(_), .. } => None,
+            _ => self.used_weight_shape(edge),
+        }
+    }
+
+    /// The shape of the weights that an edge computes with, its own or those it shares.
+    pub(super) fn used_weight_shape(&self, edge: EdgeId) -> Option<WeightShape> {
         let edge = &self[edge];
+        let [from, to] = [edge.input, edge.output].map(|node| self[node].size);
         match edge.op {
-            EdgeOp::Conv { size, .. } => {
-                Some(WeightShape { c_out: self[edge.output].size, c_in: self[edge.input].size, kernel: size })
-            }
+            EdgeOp::Conv { size, .. } => Some(WeightShape { c_out: to, c_in: from, kernel: size }),
+            EdgeOp::Deconv { size, .. } => Some(WeightShape { c_out: from, c_in: to, kernel: size }),
+            EdgeOp::Scale { .. } => Some(WeightShape { c_out: from, c_in: 1, kernel: Extent::ONE }),
             _ => None,
         }
     }
 
-    /// The number of biases of a transfer group; `None` for other nodes.
+    /// The edge whose weights an edge computes with: itself, unless it shares another's.
+    pub fn weight_owner(&self, edge: EdgeId) -> EdgeId {
+        match self[edge].op {
+            EdgeOp::Conv { share: Some(owner), .. } => owner,
+            _ => edge,
+        }
+    }
+
+    /// The blocks over which the kernels of an edge are constant.
+    pub fn weight_blocks(&self, edge: EdgeId) -> Blocks {
+        match self[edge].op {
+            EdgeOp::Conv { size, repeat, .. } => Blocks { kernel: size, repeat },
+            _ => Blocks::NONE,
+        }
+    }
+
+    /// The parameters of a node group that training changes, by name, each with a value for each map; empty for groups
+    /// without parameters. [`Parameters`](super::Parameters) keeps them one behind the other.
+    pub fn node_tensors(&self, node: NodeId) -> &'static [&'static str] {
+        match self[node].kind {
+            NodeKind::Transfer(_) => &["bias"],
+            NodeKind::ParametricRectifyLinear { .. } => &["bias", "slope"],
+            NodeKind::Normalise(_) => &["bias", "scale"],
+            _ => &[],
+        }
+    }
+
+    /// What a node group remembers of the images that it was trained on, by name, each with a value for each map.
+    pub fn node_statistics(&self, node: NodeId) -> &'static [&'static str] {
+        match self[node].kind {
+            NodeKind::Normalise(Normalise { statistics: Statistics::Running { .. }, .. }) => {
+                &["mean", "variance"]
+            }
+            _ => &[],
+        }
+    }
+
+    /// The number of parameters of a node group that training changes; `None` where it has none.
     pub fn bias_len(&self, node: NodeId) -> Option<usize> {
-        let node = &self[node];
-        matches!(node.kind, NodeKind::Transfer(_)).then_some(node.size)
+        let len = self.node_tensors(node).len() * self[node].size;
+        (len > 0).then_some(len)
     }
 
     /// How many parameters the network has.
@@ -321,13 +283,30 @@ impl Network {
         network
     }
 
+    /// Whether each voxel of the output is the same function of the input around it, so that a volume can be computed
+    /// densely, in tiles of any size. It is not so where images are padded, made smaller by a stride or enlarged: such a
+    /// network gives images of their own to inputs of certain sizes. Max pooling does no harm: see
+    /// [`to_dense`](Network::to_dense).
+    pub fn is_uniform(&self) -> bool {
+        self.edges.iter().all(|edge| match edge.op {
+            EdgeOp::Conv { pad, downsample, .. } => pad == Extent::ZERO && downsample == Extent::ONE,
+            EdgeOp::MaxPool { size, downsample, pad } => downsample == size && pad == Extent::ZERO,
+            EdgeOp::Deconv { .. } | EdgeOp::AveragePool { .. } | EdgeOp::Upsample { .. } => false,
+            _ => true,
+        })
+    }
+
     /// The same network for dense inference: every max pooling becomes a max filter of the same window whose stride
     /// is that window, so that all that follows is dilated instead of being computed on a smaller image. Each voxel
-    /// of the dense output is what the pooled network computes for the patch around that voxel.
+    /// of the dense output is what the pooled network computes for the patch around that voxel. A network that is not
+    /// [uniform](Network::is_uniform) stays as it is.
     pub fn to_dense(&self) -> Self {
         let mut dense = self.clone();
+        if !self.is_uniform() {
+            return dense;
+        }
         for edge in &mut dense.edges {
-            if let EdgeOp::MaxPool { size } = edge.op {
+            if let EdgeOp::MaxPool { size, .. } = edge.op {
                 edge.op = EdgeOp::MaxFilter { size, stride: size };
                 // A pooling may carry a stride that was ignored; the filter's own would contradict it.
                 edge.extra.retain(|(key, _)| key != "stride");

@@ -4,8 +4,6 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::WeightShape;
-
 /// How the parameters of a group are first drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
@@ -44,16 +42,15 @@ impl Init {
         matches!(self, Init::Xavier | Init::Msra)
     }
 
-    /// Fills the weights of a convolution, in the order of their memory. Fan-in and fan-out are the numbers of
-    /// maps times the voxels of the kernel.
-    pub(super) fn fill_weights(self, rng: &mut ChaCha8Rng, shape: &WeightShape, values: &mut [f32]) {
-        let fan = |maps: usize| (maps * shape.kernel.len()) as f64;
+    /// Fills weights, in the order of their memory. `fan` is how many inputs meet in an output, and how many outputs an
+    /// input reaches: maps times voxels of the kernel.
+    pub(super) fn fill_weights(self, rng: &mut ChaCha8Rng, fan: [f64; 2], values: &mut [f32]) {
         match self {
             Init::Xavier => {
-                let radius = (6.0 / (fan(shape.c_in) + fan(shape.c_out))).sqrt();
+                let radius = (6.0 / (fan[0] + fan[1])).sqrt();
                 uniform(rng, -radius, radius, values);
             }
-            Init::Msra => gaussian(rng, 0.0, (2.0 / fan(shape.c_in)).sqrt(), values),
+            Init::Msra => gaussian(rng, 0.0, (2.0 / fan[0]).sqrt(), values),
             other => other.fill_biases(rng, values),
         }
     }

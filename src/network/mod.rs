@@ -5,11 +5,13 @@
 //! It is read from the text format `.znn` ([`spec`]) and is valid by construction: [`Network::new`] refuses graphs
 //! that cannot be computed, so that what follows has no cases to check.
 
+pub mod drawing;
 mod graph;
 pub mod hdf5_file;
 mod init;
 mod lower;
 pub mod model_file;
+mod op;
 mod parameters;
 mod seed;
 mod shape;
@@ -20,14 +22,14 @@ mod weight_shape;
 pub mod weights_file;
 
 pub use graph::{
-    Edge, EdgeId, EdgeOp, GroupKind, GroupName, Network, Node, NodeId, NodeKind, ParameterCounts,
-    UpdateOverrides,
+    Edge, EdgeId, GroupKind, GroupName, Network, Node, NodeId, ParameterCounts, UpdateOverrides,
 };
 pub use init::Init;
 pub use lower::{Gradients, Lowering, Phase};
+pub use op::{EdgeOp, NodeKind, Normalise, Statistics};
 pub use parameters::{Parameter, Parameters};
 pub use seed::{NotSeeded, NotSeededReason};
-pub use shape::{NodeShape, ShapeError, Shapes};
+pub use shape::{Frame, NodeShape, ShapeError, Shapes};
 pub use summary::Summary;
 pub use validate::NetworkError;
 pub use weight_shape::WeightShape;

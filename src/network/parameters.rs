@@ -3,15 +3,15 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{EdgeId, EdgeOp, GroupKind, GroupName, Network, NodeId};
+use super::{EdgeId, EdgeOp, GroupKind, GroupName, Network, NodeId, NodeKind};
 use crate::ops::repeat::average_blocks;
 
-/// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or the
-/// biases of one transfer node (`[map]`), with the momentum of each value.
+/// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or what one node
+/// learns (`[map]` for each of its [tensors](Network::node_tensors)), with the momentum of each value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    values: Vec<f32>,
-    momentum: Vec<f32>,
+    pub(super) values: Vec<f32>,
+    pub(super) momentum: Vec<f32>,
 }
 
 impl Parameter {
@@ -41,11 +41,13 @@ impl Parameter {
     }
 }
 
-/// All weights and biases of one network.
+/// All weights and biases of one network, and what its nodes remember of the training's images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     edges: Vec<Option<Parameter>>,
     nodes: Vec<Option<Parameter>>,
+    /// A value for each of a node's statistics and maps; empty where it has none.
+    statistics: Vec<Vec<f32>>,
 }
 
 impl Parameters {
@@ -56,6 +58,10 @@ impl Parameters {
         Self {
             edges: network.edge_ids().map(|edge| zeros(weights(edge))).collect(),
             nodes: network.node_ids().map(|node| zeros(network.bias_len(node))).collect(),
+            statistics: network
+                .node_ids()
+                .map(|node| vec![0.0; network.node_statistics(node).len() * network[node].size])
+                .collect(),
         }
     }
 
@@ -67,19 +73,42 @@ impl Parameters {
         let mut parameters = Self::zeros(network);
         for id in network.edge_ids() {
             let edge = &network[id];
-            if let (EdgeOp::Conv { size, repeat, init, .. }, Some(shape), Some(parameter)) =
-                (edge.op, network.weight_shape(id), parameters.edge_mut(id))
-            {
-                let mut rng = stream(seed, GroupKind::Edges, &edge.name);
-                init.fill_weights(&mut rng, &shape, parameter.values_mut());
-                average_blocks(parameter.values_mut(), size, repeat);
+            let (Some(shape), Some(parameter)) = (network.weight_shape(id), parameters.edge_mut(id)) else {
+                continue;
+            };
+            let mut rng = stream(seed, GroupKind::Edges, &edge.name);
+            let values = parameter.values_mut();
+            match edge.op {
+                EdgeOp::Conv { init, .. } => {
+                    let fan = [shape.c_in, shape.c_out].map(|maps| (maps * shape.kernel.len()) as f64);
+                    init.fill_weights(&mut rng, fan, values);
+                }
+                EdgeOp::Deconv { init, stride, .. } => {
+                    // Of the voxels of a kernel, one in so many meets an output.
+                    let taps = shape.kernel.len() as f64;
+                    let fan = [shape.c_out as f64 * taps / stride.len() as f64, shape.c_in as f64 * taps];
+                    init.fill_weights(&mut rng, fan, values);
+                }
+                EdgeOp::Scale { init } => init.fill_biases(&mut rng, values),
+                _ => unreachable!("a {} edge has no weights", edge.op.keyword()),
             }
+            let blocks = network.weight_blocks(id);
+            average_blocks(values, blocks.kernel, blocks.repeat);
         }
         for id in network.node_ids() {
             let node = &network[id];
             if let Some(parameter) = parameters.node_mut(id) {
                 let mut rng = stream(seed, GroupKind::Nodes, &node.name);
-                node.init.fill_biases(&mut rng, parameter.values_mut());
+                let (biases, others) = parameter.values_mut().split_at_mut(node.size);
+                node.init.fill_biases(&mut rng, biases);
+                match node.kind {
+                    NodeKind::ParametricRectifyLinear { slope } => others.fill(slope),
+                    _ => others.fill(1.0),
+                }
+            }
+            let statistics = network.node_statistics(id).iter();
+            for (name, values) in statistics.zip(parameters.statistics[id.0].chunks_exact_mut(node.size)) {
+                values.fill(if *name == "variance" { 1.0 } else { 0.0 });
             }
         }
         parameters
@@ -99,24 +128,35 @@ impl Parameters {
         edges.chain(nodes)
     }
 
-    /// The weights of a convolution; `None` for other edges.
+    /// The weights that an edge has of its own; `None` for edges without.
     pub fn edge(&self, edge: EdgeId) -> Option<&Parameter> {
         self.edges[edge.0].as_ref()
     }
 
-    /// The weights of a convolution; `None` for other edges.
+    /// The weights that an edge has of its own; `None` for edges without.
     pub fn edge_mut(&mut self, edge: EdgeId) -> Option<&mut Parameter> {
         self.edges[edge.0].as_mut()
     }
 
-    /// The biases of a transfer node; `None` for other nodes.
+    /// The biases of a node, and what else it learns; `None` where it learns nothing.
     pub fn node(&self, node: NodeId) -> Option<&Parameter> {
         self.nodes[node.0].as_ref()
     }
 
-    /// The biases of a transfer node; `None` for other nodes.
+    /// The biases of a node, and what else it learns; `None` where it learns nothing.
     pub fn node_mut(&mut self, node: NodeId) -> Option<&mut Parameter> {
         self.nodes[node.0].as_mut()
+    }
+
+    /// What a node remembers of the training's images: for each of its [statistics](Network::node_statistics) a value for
+    /// each map.
+    pub fn statistics(&self, node: NodeId) -> &[f32] {
+        &self.statistics[node.0]
+    }
+
+    /// What a node remembers of the training's images.
+    pub fn statistics_mut(&mut self, node: NodeId) -> &mut [f32] {
+        &mut self.statistics[node.0]
     }
 }
 

@@ -77,6 +77,14 @@ impl Parameters {
             if let Some(reason) = copy(self.node_mut(id), vec![len], there, node.seeding, with_momentum) {
                 let group = GroupName { kind: GroupKind::Nodes, name: node.name.clone() };
                 left.push(NotSeeded { group, reason });
+                continue;
+            }
+            // Statistics belong to the weights in front of the node.
+            if let Some(there) = model.network.find_node(&node.name) {
+                let found = model.parameters.statistics(there);
+                if found.len() == self.statistics(id).len() {
+                    self.statistics_mut(id).copy_from_slice(found);
+                }
             }
         }
         left

@@ -1,6 +1,12 @@
 //! Shape inference: dilation, field of view and image size of every node.
 
+mod axis;
+mod frame;
+
 use std::ops::Index;
+
+use axis::Along;
+pub use frame::Frame;
 
 use super::{EdgeId, EdgeOp, Network, NodeId, NodeKind, ParameterCounts};
 use crate::volume::Extent;
@@ -35,20 +41,50 @@ pub struct Shapes {
 pub enum ShapeError {
     /// Two edges that leave one node need images of different sizes.
     #[error(
-        "nodes {node}: edges {first} needs images of {first_extent}, but edges {second} needs {second_extent}; \
-         the branches must agree (a crop edge can make them)"
+        "nodes {node}: edges {first} to nodes {first_target} needs {first_len} voxels along {axis}, but edges {second} to \
+         nodes {second_target} needs {second_len}; the branches must agree ({})",
+        remedy(nearest)
     )]
     Extents {
         /// The node.
         node: String,
+        /// The axis: `z`, `y` or `x`.
+        axis: char,
         /// One of the edges.
         first: String,
+        /// Where it leads.
+        first_target: String,
         /// What it needs.
-        first_extent: Extent,
+        first_len: usize,
         /// The other edge.
         second: String,
+        /// Where it leads.
+        second_target: String,
         /// What it needs.
-        second_extent: Extent,
+        second_len: usize,
+        /// The sizes of the output along the axis nearest to that asked for which work, if there are any.
+        nearest: Vec<usize>,
+    },
+    /// No image in front of an edge gives one of the right size behind it.
+    #[error(
+        "edges {edge}: a {op} edge of size {size} makes no image of {len} voxels along {axis} at nodes {node}{}",
+        sizes(nearest)
+    )]
+    Indivisible {
+        /// The edge.
+        edge: String,
+        /// Its type.
+        op: &'static str,
+        /// Its window along the axis.
+        size: usize,
+        /// The node behind it.
+        node: String,
+        /// What the node needs.
+        len: usize,
+        /// The axis: `z`, `y` or `x`.
+        axis: char,
+        /// The sizes of the output along the axis nearest to that asked for which work, if there are any.
+        nearest: Vec<usize>,
     },
     /// Two edges reach one node with different accumulated strides.
     #[error(
@@ -67,6 +103,19 @@ pub enum ShapeError {
         /// Its stride.
         second_stride: Extent,
     },
+    /// Outputs are not as many voxels larger as inputs.
+    #[error(
+        "along {axis}, inputs of {} and {} voxels give outputs of {} and {}: the network does not give a voxel for a voxel, \
+         so that no volume can be computed by it", inputs[0], inputs[1], outputs[0], outputs[1]
+    )]
+    Scale {
+        /// The axis: `z`, `y` or `x`.
+        axis: char,
+        /// Two neighbouring sizes of outputs.
+        outputs: [usize; 2],
+        /// The sizes of the inputs for them.
+        inputs: [usize; 2],
+    },
     /// The output was asked to have no voxels.
     #[error("the output size is {0}, expected at least 1 along each axis")]
     Empty(Extent),
@@ -84,46 +133,56 @@ pub enum ShapeError {
     },
 }
 
+/// What makes branches agree.
+fn remedy(nearest: &[usize]) -> String {
+    match nearest {
+        [] => "a crop edge can make them, or `pad` of a convolution".to_owned(),
+        _ => format!("they do where the output has {}", or(nearest)),
+    }
+}
+
+fn sizes(nearest: &[usize]) -> String {
+    if nearest.is_empty() { String::new() } else { format!("; an output of {} works", or(nearest)) }
+}
+
+fn or(lengths: &[usize]) -> String {
+    lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
+}
+
 impl Network {
     /// The shapes that follow from the size of the output images, which is the same for all output nodes.
     ///
     /// Strides accumulate from the inputs: convolution and max filter multiply by their stride, a `dense` node
     /// starts again at 1. Fields of view and sizes grow from the outputs: a convolution or max filter of size k on
-    /// images of dilation d needs `(k - 1) * d` voxels more, a max pooling k times as many.
+    /// images of dilation d needs `(k - 1) * d` voxels more, less those of its padding on both sides; pooling, and a
+    /// convolution that leaves out voxels, as many times as many; a deconvolution as many times fewer. Where several sizes
+    /// of an image would do, it gets the multiple, or what other branches need.
     ///
     /// # Errors
-    /// Where branches disagree or a size is absurd.
+    /// Where branches disagree, a size cannot be made or is absurd.
     pub fn shapes(&self, output: Extent) -> Result<Shapes, ShapeError> {
         if output.to_array().contains(&0) {
             return Err(ShapeError::Empty(output));
         }
         let strides = strides(self)?;
+        let mut lengths = Vec::new();
+        for (axis, len) in output.to_array().into_iter().enumerate() {
+            let along = Along { network: self, strides: &strides, axis };
+            lengths.push(along.lengths(len).map_err(|fault| along.explain(fault, len))?);
+        }
         let mut nodes: Vec<_> = strides
-            .into_iter()
-            .map(|stride| NodeShape { fov: Extent::ONE, stride, extent: output })
+            .iter()
+            .enumerate()
+            .map(|(id, &stride)| {
+                let extent = Extent::new(lengths[0][id], lengths[1][id], lengths[2][id]);
+                NodeShape { fov: Extent::ONE, stride, extent }
+            })
             .collect();
         for &id in self.topological_order().iter().rev() {
-            let mut agreed: Option<(EdgeId, Extent)> = None;
             for &edge in self.out_edges(id) {
-                let target = nodes[self[edge].output.0];
-                let extent = extent_before(&self[edge].op, target.extent, nodes[id.0].stride);
-                match agreed {
-                    Some((first, first_extent)) if first_extent != extent => {
-                        return Err(ShapeError::Extents {
-                            node: self[id].name.clone(),
-                            first: self[first].name.clone(),
-                            first_extent,
-                            second: self[edge].name.clone(),
-                            second_extent: extent,
-                        });
-                    }
-                    _ => agreed = Some((edge, extent)),
-                }
-                let fov = nodes[id.0].fov.max(fov_before(&self[edge].op, target.fov));
+                let behind = nodes[self[edge].output.0].fov;
+                let fov = nodes[id.0].fov.max(fov_before(&self[edge].op, behind));
                 nodes[id.0].fov = self.checked(id, "the field of view", fov)?;
-            }
-            if let Some((_, extent)) = agreed {
-                nodes[id.0].extent = extent;
             }
             self.checked(id, "the image", nodes[id.0].extent)?;
         }
@@ -175,28 +234,31 @@ fn strides(network: &Network) -> Result<Vec<Extent>, ShapeError> {
     Ok(strides)
 }
 
-/// The images that `op` needs, on a node of that accumulated stride, to make images of extent `after`.
-fn extent_before(op: &EdgeOp, after: Extent, dilation: Extent) -> Extent {
-    match *op {
-        EdgeOp::Conv { size, .. } | EdgeOp::MaxFilter { size, .. } => {
-            let margin = (size - Extent::ONE).zip(dilation, usize::saturating_mul);
-            after.zip(margin, usize::saturating_add)
-        }
-        EdgeOp::MaxPool { size } => after.zip(size, usize::saturating_mul),
-        EdgeOp::Crop { offset } => after.zip(offset + offset, usize::saturating_add),
-        EdgeOp::Dropout { .. } | EdgeOp::Maxout | EdgeOp::Dummy => after,
-    }
-}
-
 /// The field of view in front of `op`, given the one behind it.
 fn fov_before(op: &EdgeOp, after: Extent) -> Extent {
+    let window = |stride: Extent, size: Extent| {
+        let steps = (after - Extent::ONE).zip(stride, usize::saturating_mul);
+        steps.zip(size, usize::saturating_add)
+    };
     match *op {
-        EdgeOp::Conv { size, stride, .. } | EdgeOp::MaxFilter { size, stride } => {
-            let steps = (after - Extent::ONE).zip(stride, usize::saturating_mul);
-            steps.zip(size, usize::saturating_add)
+        EdgeOp::Conv { size, stride, downsample, .. } => {
+            window(stride.zip(downsample, usize::saturating_mul), size)
         }
-        EdgeOp::MaxPool { size } => after.zip(size, usize::saturating_mul),
-        EdgeOp::Crop { .. } | EdgeOp::Dropout { .. } | EdgeOp::Maxout | EdgeOp::Dummy => after,
+        EdgeOp::MaxFilter { size, stride } => window(stride, size),
+        EdgeOp::MaxPool { size, downsample, .. } => window(downsample, size),
+        EdgeOp::AveragePool { size } => after.zip(size, usize::saturating_mul),
+        // The most inputs whose contributions meet so many outputs.
+        EdgeOp::Deconv { size, stride, .. } => {
+            (after + size - Extent::ONE - Extent::ONE).zip(stride, |reach, stride| reach / stride + 1)
+        }
+        EdgeOp::Upsample { size } => after.zip(size, |after, size| (after + size - 2) / size + 1),
+        EdgeOp::Crop { .. }
+        | EdgeOp::Dropout { .. }
+        | EdgeOp::NodeDropout { .. }
+        | EdgeOp::Scale { .. }
+        | EdgeOp::Slice { .. }
+        | EdgeOp::Maxout
+        | EdgeOp::Dummy => after,
     }
 }
 

@@ -30,13 +30,16 @@ impl Summary {
     }
 }
 
-fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.len()] {
+/// The cells of a node group.
+pub(super) fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.len()] {
     let (node, shape) = (&network[id], &shapes[id]);
     let kind = match node.kind {
-        NodeKind::Input => "input".to_owned(),
-        NodeKind::Sum => "sum".to_owned(),
-        NodeKind::Maxout => "maxout".to_owned(),
         NodeKind::Transfer(function) => function_name(function),
+        NodeKind::ParametricRectifyLinear { .. } => "parametric_rectify_linear".to_owned(),
+        NodeKind::Normalise(normalise) if normalise.transfer != Transfer::IDENTITY => {
+            format!("normalise, {}", function_name(normalise.transfer))
+        }
+        kind => kind.keyword().to_owned(),
     };
     [
         node.name.clone(),
@@ -50,22 +53,39 @@ fn node_row(network: &Network, shapes: &Shapes, id: NodeId) -> [String; COLUMNS.
     ]
 }
 
-fn edge_row(network: &Network, shapes: &Shapes, id: EdgeId) -> [String; COLUMNS.len()] {
+/// The cells of an edge group.
+pub(super) fn edge_row(network: &Network, shapes: &Shapes, id: EdgeId) -> [String; COLUMNS.len()] {
     let edge = &network[id];
     let [c_in, c_out] = [edge.input, edge.output].map(|node| network[node].size);
     let window = match edge.op {
-        EdgeOp::Conv { size, .. } | EdgeOp::MaxFilter { size, .. } | EdgeOp::MaxPool { size } => {
-            size.to_string()
-        }
+        EdgeOp::Conv { size, .. }
+        | EdgeOp::Deconv { size, .. }
+        | EdgeOp::MaxFilter { size, .. }
+        | EdgeOp::MaxPool { size, .. }
+        | EdgeOp::AveragePool { size }
+        | EdgeOp::Upsample { size } => size.to_string(),
         EdgeOp::Crop { offset } => offset.to_string(),
-        EdgeOp::Dropout { .. } | EdgeOp::Maxout | EdgeOp::Dummy => String::new(),
+        EdgeOp::Dropout { .. }
+        | EdgeOp::NodeDropout { .. }
+        | EdgeOp::Scale { .. }
+        | EdgeOp::Slice { .. }
+        | EdgeOp::Maxout
+        | EdgeOp::Dummy => String::new(),
     };
     let dilation = match edge.op {
-        EdgeOp::Conv { .. } | EdgeOp::MaxFilter { .. } => shapes[edge.input].stride.to_string(),
+        EdgeOp::Conv { .. } | EdgeOp::Deconv { .. } | EdgeOp::MaxFilter { .. } => {
+            shapes[edge.input].stride.to_string()
+        }
         _ => String::new(),
     };
     let kind = match edge.op {
-        EdgeOp::Dropout { keep } => format!("dropout, keeps {keep}"),
+        EdgeOp::Dropout { keep } | EdgeOp::NodeDropout { keep } => {
+            format!("{}, keeps {keep}", edge.op.keyword())
+        }
+        EdgeOp::Conv { share: Some(owner), .. } => format!("conv, shares {}", network[owner].name),
+        EdgeOp::Conv { downsample, .. } if downsample != Extent::ONE => format!("conv, 1 of {downsample}"),
+        EdgeOp::Deconv { stride, .. } => format!("deconv, {stride} times"),
+        EdgeOp::Slice { first } => format!("slice from map {first}"),
         op => op.keyword().to_owned(),
     };
     [
@@ -89,6 +109,9 @@ fn function_name(function: Transfer) -> String {
         Transfer::SoftSign => "soft_sign".to_owned(),
         Transfer::Logistic => "logistics".to_owned(),
         Transfer::ForwardLogistic => "forward_logistics".to_owned(),
+        Transfer::ExponentialLinear { amplitude: 1.0 } => "exponential_linear".to_owned(),
+        Transfer::ExponentialLinear { amplitude } => format!("exponential_linear {amplitude}"),
+        Transfer::LeakyRectifyLinear { slope } => format!("leaky_rectify_linear {slope}"),
     }
 }
 

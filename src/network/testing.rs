@@ -12,6 +12,19 @@ pub fn network(text: &str) -> Network {
     spec::parse(text, "test.znn").unwrap_or_else(|error| panic!("{error}")).network
 }
 
+/// The text of a network from lines `nodes NAME key=value ...` and `edges NAME key=value ...`.
+pub fn spelled(lines: &str) -> String {
+    let mut text = String::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for (i, word) in line.split_whitespace().enumerate() {
+            let end = if i == 0 { ' ' } else { '\n' };
+            text += &word.replacen('=', " ", 1);
+            text.push(end);
+        }
+    }
+    text
+}
+
 /// The folder of the stored reference data.
 pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use super::graph::{Edge, EdgeId, EdgeOp, GroupKind, GroupName, Node, NodeId, NodeKind, Topology};
+use super::graph::{Edge, EdgeId, GroupKind, GroupName, Node, NodeId, Topology};
+use super::op::{EdgeOp, NodeKind};
 use crate::volume::Extent;
 
 /// The most feature maps of a group.
@@ -89,6 +90,12 @@ impl Check<'_> {
         if node.size == 0 || node.size > MAX_MAPS {
             self.fail_node(node, format!("`size` is {}, expected 1..={MAX_MAPS} feature maps", node.size));
         }
+        if let NodeKind::Normalise(normalise) = node.kind {
+            if !(normalise.epsilon > 0.0 && normalise.epsilon.is_finite()) {
+                let message = format!("`epsilon` is {}, expected a number above 0", normalise.epsilon);
+                self.fail_node(node, message);
+            }
+        }
         if node.init.needs_fan() {
             self.fail_node(
                 node,
@@ -99,33 +106,74 @@ impl Check<'_> {
 
     fn edge(&mut self, edge: &Edge) {
         match edge.op {
-            EdgeOp::Conv { size, stride, repeat, .. } => {
+            EdgeOp::Conv { size, stride, repeat, pad, downsample, share, .. } => {
                 self.axes(edge, "size", size, 1..=MAX_AXIS);
                 self.axes(edge, "stride", stride, 1..=MAX_AXIS);
                 self.axes(edge, "repeat", repeat, 1..=MAX_AXIS);
+                self.axes(edge, "pad", pad, 0..=MAX_AXIS);
+                self.axes(edge, "downsample", downsample, 1..=MAX_AXIS);
                 if !size.all(repeat, |size, repeat| repeat == 0 || size % repeat == 0) {
                     let message = format!("the kernel `size` {size} is not a multiple of `repeat` {repeat}");
                     self.fail_edge(edge, message);
                 }
+                if let Some(owner) = share {
+                    self.share(edge, owner);
+                }
+            }
+            EdgeOp::Deconv { size, stride, pad, .. } => {
+                self.axes(edge, "size", size, 1..=MAX_AXIS);
+                self.axes(edge, "stride", stride, 1..=MAX_AXIS);
+                self.axes(edge, "pad", pad, 0..=MAX_AXIS);
             }
             EdgeOp::MaxFilter { size, stride } => {
                 self.axes(edge, "size", size, 1..=MAX_WINDOW);
                 self.axes(edge, "stride", stride, 1..=MAX_AXIS);
             }
-            EdgeOp::MaxPool { size } => self.axes(edge, "size", size, 1..=MAX_WINDOW),
-            EdgeOp::Crop { offset } => self.axes(edge, "offset", offset, 0..=MAX_AXIS),
-            EdgeOp::Dropout { keep } => {
-                if !(keep > 0.0 && keep <= 1.0) {
+            EdgeOp::MaxPool { size, downsample, pad } => {
+                self.axes(edge, "size", size, 1..=MAX_WINDOW);
+                self.axes(edge, "downsample", downsample, 1..=MAX_AXIS);
+                if !pad.all(size, |pad, size| pad <= size / 2) {
                     let message = format!(
-                        "`ratio` is {keep}, expected the probability that a voxel is kept, above 0 and at most 1"
+                        "`pad` is {pad}, expected at most half the window {size}: each window must have a voxel"
                     );
                     self.fail_edge(edge, message);
                 }
             }
+            EdgeOp::AveragePool { size } | EdgeOp::Upsample { size } => {
+                self.axes(edge, "size", size, 1..=MAX_WINDOW);
+            }
+            EdgeOp::Crop { offset } => self.axes(edge, "offset", offset, 0..=MAX_AXIS),
+            EdgeOp::Dropout { keep } | EdgeOp::NodeDropout { keep } => {
+                if !(keep > 0.0 && keep <= 1.0) {
+                    let what = if matches!(edge.op, EdgeOp::Dropout { .. }) { "voxel" } else { "map" };
+                    let message = format!(
+                        "`ratio` is {keep}, expected the probability that a {what} is kept, above 0 and at most 1"
+                    );
+                    self.fail_edge(edge, message);
+                }
+            }
+            EdgeOp::Scale { init } => {
+                if init.needs_fan() {
+                    let message = "`init` is xavier or msra, which are made for kernels".to_owned();
+                    self.fail_edge(edge, message);
+                }
+            }
+            EdgeOp::Slice { first } => self.slice(edge, first),
             EdgeOp::Maxout | EdgeOp::Dummy => {}
         }
         let (input, output) = (&self.nodes[edge.input.0], &self.nodes[edge.output.0]);
-        if edge.op.is_one_to_one() && input.size != output.size {
+        let is_part = output.kind == NodeKind::Concat;
+        if is_part && !edge.op.is_one_to_one() {
+            let message = format!(
+                "a {} edge leads to the concat group {}, which takes the maps of other groups as they are: give it a group \
+                 of its own, and that a dummy edge to {}",
+                edge.op.keyword(),
+                output.name,
+                output.name
+            );
+            self.fail_edge(edge, message);
+        }
+        if edge.op.is_one_to_one() && !is_part && input.size != output.size {
             let message = format!(
                 "a {} edge joins map to map, but nodes {} has {} of them and nodes {} has {}",
                 edge.op.keyword(),
@@ -156,6 +204,51 @@ impl Check<'_> {
         }
     }
 
+    /// The kernels of `owner` fit this convolution.
+    fn share(&mut self, edge: &Edge, owner: EdgeId) {
+        let other = &self.edges[owner.0];
+        let maps = |edge: &Edge| [edge.input, edge.output].map(|node| self.nodes[node.0].size);
+        let (here, there) = (maps(edge), maps(other));
+        let message = match (edge.op, other.op) {
+            (EdgeOp::Conv { .. }, EdgeOp::Conv { share: Some(_), .. }) => {
+                format!(
+                    "`share` names edges {}, which shares kernels itself: name those that have them",
+                    other.name
+                )
+            }
+            (
+                EdgeOp::Conv { size, repeat, .. },
+                EdgeOp::Conv { size: other_size, repeat: other_repeat, .. },
+            ) => {
+                if (here, size, repeat) == (there, other_size, other_repeat) {
+                    return;
+                }
+                let shape = |[from, to]: [usize; 2], size, repeat| {
+                    format!("{from} -> {to} maps of size {size}, repeat {repeat}")
+                };
+                format!(
+                    "shares the kernels of edges {}, {}, but its own are {}",
+                    other.name,
+                    shape(there, other_size, other_repeat),
+                    shape(here, size, repeat)
+                )
+            }
+            _ => format!("`share` names edges {}, which is a {} edge", other.name, other.op.keyword()),
+        };
+        self.fail_edge(edge, message);
+    }
+
+    fn slice(&mut self, edge: &Edge, first: usize) {
+        let (input, output) = (&self.nodes[edge.input.0], &self.nodes[edge.output.0]);
+        if first.saturating_add(output.size) > input.size {
+            let message = format!(
+                "takes {} maps from map {first} on (counted from 0), but nodes {} has {}",
+                output.size, input.name, input.size
+            );
+            self.fail_edge(edge, message);
+        }
+    }
+
     fn axes(&mut self, edge: &Edge, key: &str, extent: Extent, allowed: RangeInclusive<usize>) {
         if !extent.to_array().iter().all(|axis| allowed.contains(axis)) {
             let (least, most) = allowed.into_inner();
@@ -168,7 +261,7 @@ impl Check<'_> {
     fn weights(&mut self) {
         let mut total = 0_u128;
         for edge in self.edges {
-            if let EdgeOp::Conv { size, .. } = edge.op {
+            if let EdgeOp::Conv { size, .. } | EdgeOp::Deconv { size, .. } = edge.op {
                 let maps = [self.nodes[edge.input.0].size, self.nodes[edge.output.0].size];
                 let factors = size.to_array().into_iter().chain(maps);
                 let weights = factors.fold(1_u128, |product, factor| product.saturating_mul(factor as u128));
@@ -193,8 +286,18 @@ impl Check<'_> {
                 NodeKind::Input if out_edges[id].is_empty() => {
                     self.fail_node(node, "no edge leads away from this input group".to_owned());
                 }
-                NodeKind::Sum | NodeKind::Transfer(_) | NodeKind::Maxout if in_edges[id].is_empty() => {
+                NodeKind::Input => {}
+                _ if in_edges[id].is_empty() => {
                     self.fail_node(node, "no edge leads to this group".to_owned());
+                }
+                NodeKind::Concat => {
+                    let maps = |edge: &EdgeId| self.nodes[self.edges[edge.0].input.0].size;
+                    let total: usize = in_edges[id].iter().map(maps).sum();
+                    if total != node.size {
+                        let message =
+                            format!("`size` is {}, but its edges bring {total} maps together", node.size);
+                        self.fail_node(node, message);
+                    }
                 }
                 _ => {}
             }

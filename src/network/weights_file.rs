@@ -5,9 +5,14 @@
 //!
 //! | tensor | shape | |
 //! |---|---|---|
-//! | `EDGES.weight` | `[c_out, c_in, kz, ky, kx]` | each conv group; cross-correlation, as in PyTorch |
-//! | `NODES.bias` | `[maps]` | each transfer group |
-//! | `EDGES.weight.momentum`, `NODES.bias.momentum` | as the values | optional; zero where absent |
+//! | `EDGES.weight` | `[c_out, c_in, kz, ky, kx]` | each conv group with kernels of its own; cross-correlation, as in PyTorch |
+//! | | `[c_in, c_out, kz, ky, kx]` | each deconv group, as in PyTorch |
+//! | | `[maps, 1, 1, 1, 1]` | each scale group |
+//! | `NODES.bias` | `[maps]` | each transfer and normalise group |
+//! | `NODES.slope` | `[maps]` | each transfer group with `parametric_rectify_linear` |
+//! | `NODES.scale` | `[maps]` | each normalise group |
+//! | `EDGES.weight.momentum`, `NODES.bias.momentum`, ... | as the values | optional; zero where absent |
+//! | `NODES.mean`, `NODES.variance` | `[maps]` | running statistics of a normalise group |
 //!
 //! | metadata | |
 //! |---|---|
@@ -170,15 +175,12 @@ pub fn save(
     }
     let mut tensors = Vec::new();
     for (group, name, shape) in tensor_shapes(network) {
-        let parameter = match group {
-            Group::Edge(edge) => parameters.edge(edge),
-            Group::Node(node) => parameters.node(node),
-        };
-        let parameter = parameter.expect("the parameters of this network");
-        if with_momentum {
-            tensors.push((format!("{name}.momentum"), shape.clone(), parameter.momentum()));
+        let len = shape.iter().product();
+        let (values, momentum) = group.of(parameters, len);
+        if let (true, Some(momentum)) = (with_momentum, momentum) {
+            tensors.push((format!("{name}.momentum"), shape.clone(), momentum));
         }
-        tensors.push((name, shape, parameter.values()));
+        tensors.push((name, shape, values));
     }
     for (tensor, shape, values) in &tensors {
         assert_eq!(values.len(), shape.iter().product::<usize>(), "the parameters of this network: {tensor}");
@@ -250,15 +252,13 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
     }
     let mut parameters = Parameters::zeros(&network);
     for (group, name, shape) in &shapes {
-        let parameter = match *group {
-            Group::Edge(edge) => parameters.edge_mut(edge),
-            Group::Node(node) => parameters.node_mut(node),
-        };
-        let parameter = parameter.expect("parameters of this shape");
-        tensors.take(name, shape, parameter.values_mut())?;
+        let len = shape.iter().product();
+        tensors.take(name, shape, group.values_mut(&mut parameters, len))?;
         let momentum = format!("{name}.momentum");
-        if tensors.views.contains_key(&momentum) {
-            tensors.take(&momentum, shape, parameter.momentum_mut())?;
+        if let (true, Some(values)) =
+            (tensors.views.contains_key(&momentum), group.momentum_mut(&mut parameters, len))
+        {
+            tensors.take(&momentum, shape, values)?;
         }
     }
     match tensors.views.into_keys().min() {
@@ -304,7 +304,58 @@ impl<'a> Tensors<'a> {
 #[derive(Clone, Copy)]
 enum Group {
     Edge(EdgeId),
-    Node(NodeId),
+    /// One of what a node learns, by its place.
+    Node(NodeId, usize),
+    /// One of a node's statistics, by its place.
+    Statistic(NodeId, usize),
+}
+
+/// The parameters of another network.
+const WRONG: &str = "the parameters of this network";
+
+impl Group {
+    /// The values, `len` of them, and the momentum of those that have one.
+    fn of(self, parameters: &Parameters, len: usize) -> (&[f32], Option<&[f32]>) {
+        let (parameter, at) = match self {
+            Group::Edge(edge) => (parameters.edge(edge), 0),
+            Group::Node(node, place) => (parameters.node(node), place * len),
+            Group::Statistic(node, place) => {
+                return (&parameters.statistics(node)[place * len..][..len], None);
+            }
+        };
+        let parameter = parameter.expect(WRONG);
+        // Parameters of another network show as a wrong length later.
+        let part = |values| part(values, self, at, len);
+        (part(parameter.values()), Some(part(parameter.momentum())))
+    }
+
+    fn values_mut(self, parameters: &mut Parameters, len: usize) -> &mut [f32] {
+        match self {
+            Group::Edge(edge) => parameters.edge_mut(edge).expect(WRONG).values_mut(),
+            Group::Node(node, place) => {
+                &mut parameters.node_mut(node).expect(WRONG).values_mut()[place * len..][..len]
+            }
+            Group::Statistic(node, place) => &mut parameters.statistics_mut(node)[place * len..][..len],
+        }
+    }
+
+    fn momentum_mut(self, parameters: &mut Parameters, len: usize) -> Option<&mut [f32]> {
+        match self {
+            Group::Edge(edge) => Some(parameters.edge_mut(edge).expect(WRONG).momentum_mut()),
+            Group::Node(node, place) => {
+                Some(&mut parameters.node_mut(node).expect(WRONG).momentum_mut()[place * len..][..len])
+            }
+            Group::Statistic(..) => None,
+        }
+    }
+}
+
+/// All of an edge's values, or the part of a node's.
+fn part(values: &[f32], group: Group, at: usize, len: usize) -> &[f32] {
+    match group {
+        Group::Edge(_) => values,
+        _ => &values[at..][..len],
+    }
 }
 
 /// The groups that have parameters, with names and shapes of their tensors.
@@ -313,11 +364,18 @@ fn tensor_shapes(network: &Network) -> impl Iterator<Item = (Group, String, Vec<
         let shape = network.weight_shape(id)?.to_array().to_vec();
         Some((Group::Edge(id), format!("{}.weight", network[id].name), shape))
     });
-    let biases = network.node_ids().filter_map(|id| {
-        let shape = vec![network.bias_len(id)?];
-        Some((Group::Node(id), format!("{}.bias", network[id].name), shape))
+    let nodes = network.node_ids().flat_map(|id| {
+        let node = &network[id];
+        let named = |names: &'static [&'static str], group: fn(NodeId, usize) -> Group| {
+            let tensor = move |(place, name): (usize, &&str)| {
+                (group(id, place), format!("{}.{name}", node.name), vec![node.size])
+            };
+            names.iter().enumerate().map(tensor)
+        };
+        named(network.node_tensors(id), Group::Node)
+            .chain(named(network.node_statistics(id), Group::Statistic))
     });
-    weights.chain(biases)
+    weights.chain(nodes)
 }
 
 fn check_finite(path: &Path, tensor: &str, values: &[f32]) -> Result<(), WeightsFileError> {

@@ -1,6 +1,8 @@
-//! Copies: the identity, crops, and their adjoints.
+//! Copies: the identity, some of the maps, crops, and their adjoints; multiples.
 
 use std::ops::Range;
+
+use znn_kernels::Kernels;
 
 use super::{Maps, Site, blocks, pass_cost};
 use crate::plan::PlanBuilder;
@@ -8,10 +10,22 @@ use crate::volume::Extent;
 
 /// `to = from`, or `to += from`; both of one extent.
 pub fn copy(plan: &mut PlanBuilder, site: &Site, from: Maps, to: Maps, accumulate: bool) {
-    let len = from.extent.len();
-    for (rows, cols) in blocks(plan, from.count, len) {
-        let read = plan.region(from.buffer, rows.clone(), cols.clone());
-        let write = plan.region(to.buffer, rows.clone(), cols.clone());
+    copy_maps(plan, site, (from, 0), (to, 0), from.count, accumulate);
+}
+
+/// As [`copy`], of `count` maps only, each group's from the given one on.
+pub fn copy_maps(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    (from, from_first): (Maps, usize),
+    (to, to_first): (Maps, usize),
+    count: usize,
+    accumulate: bool,
+) {
+    let shifted = |rows: &Range<usize>, first: usize| rows.start + first..rows.end + first;
+    for (rows, cols) in blocks(plan, count, from.extent.len()) {
+        let read = plan.region(from.buffer, shifted(&rows, from_first), cols.clone());
+        let write = plan.region(to.buffer, shifted(&rows, to_first), cols.clone());
         let kernels = site.kernels;
         plan.task(site.label("copy"), pass_cost(rows.len() * cols.len())).read(read).write(write).run(
             move |views| {
@@ -25,6 +39,34 @@ pub fn copy(plan: &mut PlanBuilder, site: &Site, from: Maps, to: Maps, accumulat
                 }
             },
         );
+    }
+}
+
+/// `maps = 0`.
+pub fn clear(plan: &mut PlanBuilder, site: &Site, maps: Maps) {
+    for_each_row(plan, site, "clear", maps, |_, row| row.fill(0.0));
+}
+
+/// `maps *= factor`.
+pub fn scale(plan: &mut PlanBuilder, site: &Site, maps: Maps, factor: f32) {
+    for_each_row(plan, site, "scale", maps, move |kernels, row| kernels.scale(row, factor));
+}
+
+fn for_each_row(
+    plan: &mut PlanBuilder,
+    site: &Site,
+    stage: &'static str,
+    maps: Maps,
+    work: impl Fn(Kernels, &mut [f32]) + Copy + Send + Sync + 'static,
+) {
+    for (rows, cols) in blocks(plan, maps.count, maps.extent.len()) {
+        let cost = pass_cost(rows.len() * cols.len());
+        let write = plan.region(maps.buffer, rows, cols);
+        let kernels = site.kernels;
+        plan.task(site.label(stage), cost).write(write).run(move |views| {
+            let [mut maps] = views.writes.take();
+            (0..maps.rows()).for_each(|row| work(kernels, maps.row_mut(row)));
+        });
     }
 }
 

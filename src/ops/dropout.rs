@@ -1,4 +1,4 @@
-//! Dropout: voxels are kept with a probability and divided by it.
+//! Dropout: voxels, or whole maps, are kept with a probability and divided by it.
 
 use super::{Maps, Site, blocks, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
@@ -13,11 +13,13 @@ pub struct Mask {
     pub key: Buffer,
     /// Differs from operation to operation.
     pub stream: u64,
+    /// Whether all voxels of a map share what the first one draws.
+    pub by_map: bool,
 }
 
 /// `to = from * mask / keep`, or added to `to`. It is its own adjoint: forward and backward draw the same mask.
 pub fn dropout(plan: &mut PlanBuilder, site: &Site, from: Maps, to: Maps, accumulate: bool, mask: Mask) {
-    let Mask { keep, key, stream } = mask;
+    let Mask { keep, key, stream, by_map } = mask;
     for (rows, cols) in blocks(plan, from.count, from.extent.len()) {
         let read = plan.region(from.buffer, rows.clone(), cols.clone());
         let write = plan.region(to.buffer, rows.clone(), cols.clone());
@@ -35,7 +37,11 @@ pub fn dropout(plan: &mut PlanBuilder, site: &Site, from: Maps, to: Maps, accumu
                 for row in 0..from.rows() {
                     let key = mix(mix(step ^ stream) ^ (rows.start + row) as u64);
                     let to = to.row_mut(row);
-                    if accumulate {
+                    if by_map {
+                        let mut factor = [0.0];
+                        kernels.dropout(key, 0, keep, &[1.0], &mut factor);
+                        kernels.scaled(factor[0], from.row(row), accumulate, to);
+                    } else if accumulate {
                         kernels.dropout(key, cols.start, keep, from.row(row), views.scratch);
                         kernels.add(to, views.scratch);
                     } else {

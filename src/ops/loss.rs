@@ -68,7 +68,7 @@ impl Outcome {
 
 /// Floats that one block of voxels reports.
 const STATS: usize = 4;
-/// Voxels of a block: a task of some tens of microseconds, whose counts are exact in f32.
+/// Values of a block: a task of some microseconds, whose counts are exact in f32.
 const BLOCK: usize = 8192;
 
 /// The buffers of the loss of one output node; `target` and `weight` have the shape of its values.
@@ -88,9 +88,14 @@ pub struct Operands {
     pub stats: Buffer,
 }
 
-/// The number of floats that the loss of maps of `extent` reports.
-pub fn stats_len(extent: Extent) -> usize {
-    extent.len().div_ceil(BLOCK) * STATS
+/// Voxels of a block, of which each has a value in `maps` maps.
+fn block_len(maps: usize) -> usize {
+    BLOCK.div_ceil(maps)
+}
+
+/// The number of floats that the loss of `maps` maps of `extent` reports.
+pub fn stats_len(maps: usize, extent: Extent) -> usize {
+    extent.len().div_ceil(block_len(maps)) * STATS
 }
 
 /// The sum of what the blocks report.
@@ -103,8 +108,9 @@ pub fn total(stats: &[f32]) -> Outcome {
 /// Adds the tasks of a loss of `values`.
 pub fn loss(plan: &mut PlanBuilder, site: &Site, loss: Loss, values: Maps, operands: Operands) {
     let len = values.extent.len();
-    for (block, start) in (0..len).step_by(BLOCK).enumerate() {
-        let cols = start..len.min(start + BLOCK);
+    let block_len = block_len(values.count);
+    for (block, start) in (0..len).step_by(block_len).enumerate() {
+        let cols = start..len.min(start + block_len);
         let part = |plan: &PlanBuilder, buffer| plan.region(buffer, 0..values.count, cols.clone());
         let Operands { target, weight, emphasis, gradient, prediction, stats } = operands;
         let (x, target, weight) = (part(plan, values.buffer), part(plan, target), part(plan, weight));
@@ -232,15 +238,27 @@ fn evaluate(
         }
     }
     for row in 0..x.rows() {
-        let values = prediction.row(row).iter().zip(target.row(row)).enumerate();
-        let (mut errors, mut counted) = (0u64, 0u64);
-        for (i, (p, t)) in values {
-            let counts = weight.is_none_or(|weight| weight.row(row)[i] > 0.0);
-            counted += u64::from(counts);
-            errors += u64::from(counts && (*p > 0.5) != (*t > 0.5));
-        }
-        found.errors += errors as f64;
-        found.counted += counted as f64;
+        let (prediction, target) = (prediction.row(row), target.row(row));
+        let (errors, counted) = match weight {
+            None => (count(prediction.iter().zip(target).map(is_wrong)), prediction.len() as u32),
+            Some(weight) => {
+                let counts = weight.row(row).iter().map(|&weight| weight > 0.0);
+                let wrong = prediction.iter().zip(target).map(is_wrong).zip(counts.clone());
+                (count(wrong.map(|(wrong, counts)| wrong & counts)), count(counts))
+            }
+        };
+        found.errors += f64::from(errors);
+        found.counted += f64::from(counted);
     }
     found
+}
+
+/// Whether a value lies on the wrong side of one half.
+fn is_wrong((value, target): (&f32, &f32)) -> bool {
+    (*value > 0.5) != (*target > 0.5)
+}
+
+/// How many are true; in 32 bits, which vectors add well.
+fn count(values: impl Iterator<Item = bool>) -> u32 {
+    values.map(u32::from).sum()
 }

@@ -3,12 +3,20 @@
 //! Each file adds the tasks of one operation's passes; none knows of networks. Feature maps are the rows of a
 //! buffer, voxels its columns.
 
+pub mod blocks;
 pub mod copy;
 pub mod dropout;
 pub mod loss;
 pub mod maxout;
+pub mod normalise;
 pub mod pool;
+pub mod product;
+pub mod rectify;
 pub mod repeat;
+pub mod scale;
+pub mod shared;
+pub mod softmax;
+mod strided;
 pub mod transfer;
 pub mod update;
 

@@ -1,9 +1,10 @@
-//! Max filter (dilated sliding window) and max pooling (blocks).
+//! Max filter (dilated sliding window) and max pooling (blocks, or windows at any distance).
 
 use std::ops::Range;
 
 use znn_kernels::Window;
 
+use super::strided::{self, Windows};
 use super::{Maps, Site, pass_cost};
 use crate::plan::{Buffer, PlanBuilder};
 use crate::volume::Extent;
@@ -23,25 +24,49 @@ pub enum Maximum {
         /// Voxels of a block.
         size: Extent,
     },
+    /// Over windows at a distance, on an image with a border that is less than any voxel.
+    Strided {
+        /// Voxels of a window.
+        size: Extent,
+        /// The distance of neighbouring windows.
+        step: Extent,
+        /// Voxels of the border on both sides, at most half a window.
+        pad: Extent,
+    },
 }
 
 impl Maximum {
     /// Winners are remembered in one byte, so a larger window is taken axis by axis: these are the stages.
     pub fn stages(self) -> Vec<Maximum> {
         let size = match self {
-            Maximum::Filter { size, .. } | Maximum::Pool { size } => size,
+            Maximum::Filter { size, .. } | Maximum::Pool { size } | Maximum::Strided { size, .. } => size,
         };
         if size.len() <= 256 {
             return vec![self];
         }
-        let along = |size: Extent| match self {
-            Maximum::Filter { dilation, .. } => Maximum::Filter { size, dilation },
-            Maximum::Pool { .. } => Maximum::Pool { size },
+        // The axes that `chosen` marks, of `extent`; of the others, what does nothing.
+        let pick = |chosen: [bool; 3], extent: Extent, nothing: usize| {
+            let axes = extent.to_array().into_iter().zip(chosen);
+            let mut picked = axes.map(|(axis, is_chosen)| if is_chosen { axis } else { nothing });
+            Extent::from(std::array::from_fn(|_| picked.next().expect("three axes")))
         };
-        [Extent::new(1, 1, size.x), Extent::new(1, size.y, 1), Extent::new(size.z, 1, 1)]
+        let along = |chosen: [bool; 3]| match self {
+            Maximum::Filter { size, dilation } => Maximum::Filter { size: pick(chosen, size, 1), dilation },
+            Maximum::Pool { size } => Maximum::Pool { size: pick(chosen, size, 1) },
+            Maximum::Strided { size, step, pad } => Maximum::Strided {
+                size: pick(chosen, size, 1),
+                step: pick(chosen, step, 1),
+                pad: pick(chosen, pad, 0),
+            },
+        };
+        let does_something = |stage: &Maximum| match *stage {
+            Maximum::Filter { size, .. } | Maximum::Pool { size } => size != Extent::ONE,
+            Maximum::Strided { size, step, .. } => size != Extent::ONE || step != Extent::ONE,
+        };
+        [[false, false, true], [false, true, false], [true, false, false]]
             .into_iter()
-            .filter(|stage| *stage != Extent::ONE)
             .map(along)
+            .filter(does_something)
             .collect()
     }
 
@@ -50,6 +75,9 @@ impl Maximum {
         match self {
             Maximum::Filter { size, dilation } => input - size.zip(dilation, |size, step| (size - 1) * step),
             Maximum::Pool { size } => input.zip(size, |n, size| n / size),
+            Maximum::Strided { size, step, pad } => {
+                (input + pad + pad - size).zip(step, |last, step| last / step) + Extent::ONE
+            }
         }
     }
 }
@@ -89,11 +117,14 @@ pub fn forward(
     y: Maps,
     winners: Option<Buffer>,
 ) {
+    if let Maximum::Strided { size, step, pad } = maximum {
+        return strided::forward(plan, site, Windows { size, step, pad }, x, y, winners);
+    }
     let kernels = site.kernels;
     let least = match maximum {
         // Planes around a task's own are computed again.
         Maximum::Filter { size, dilation } => 2 * (size.z - 1) * dilation.z,
-        Maximum::Pool { .. } => 1,
+        Maximum::Pool { .. } | Maximum::Strided { .. } => 1,
     };
     for (map, planes) in product(x.count, parts(plan, x.count, y.extent, least)) {
         let row = map..map + 1;
@@ -103,6 +134,7 @@ pub fn forward(
                 (0..x.extent.z, kernels.max_filter_scratch(window(size, dilation), x.extent.to_array()))
             }
             Maximum::Pool { size } => (planes.start * size.z..planes.end * size.z, 0),
+            Maximum::Strided { .. } => unreachable!("computed elsewhere"),
         };
         let input = Extent { z: read.len(), ..x.extent }.to_array();
         let read = plan.region(x.buffer, row.clone(), voxels(&read, x.extent));
@@ -122,6 +154,7 @@ pub fn forward(
                     kernels.max_filter_forward(window, input, x, planes, y, winners, scratch);
                 }
                 Maximum::Pool { size } => kernels.max_pool_forward(size.to_array(), input, x, y, winners),
+                Maximum::Strided { .. } => unreachable!("computed elsewhere"),
             }
         };
         task.run(move |views| {
@@ -154,6 +187,9 @@ pub fn backward(
             filter_backward(plan, site, window, dy, winners, dx, accumulate);
         }
         Maximum::Pool { size } => pool_backward(plan, site, size, dy, winners, dx, accumulate),
+        Maximum::Strided { size, step, pad } => {
+            strided::backward(plan, site, Windows { size, step, pad }, dy, winners, dx, accumulate);
+        }
     }
 }
 

@@ -2,6 +2,20 @@
 
 use crate::volume::Extent;
 
+/// The blocks over which the kernels of a group are constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// The kernel.
+    pub kernel: Extent,
+    /// A block of it.
+    pub repeat: Extent,
+}
+
+impl Blocks {
+    /// Every value is free.
+    pub const NONE: Blocks = Blocks { kernel: Extent::ONE, repeat: Extent::ONE };
+}
+
 /// Replaces every block of extent `repeat` by its mean, in each kernel of extent `kernel` that `kernels` holds.
 ///
 /// This is the projection onto the kernels that are constant over blocks; it follows initialisation and every

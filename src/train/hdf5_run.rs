@@ -39,11 +39,7 @@ pub fn import(job: &Job, checkpoint: &Path) -> Result<Vec<String>, TrainError> {
     ]);
     let model = job.out.join(FileNames::MODEL);
     make_folder(&job.out, &model)?;
-    let mut records: Vec<Record> = Vec::new();
-    for (phase, curve) in [(Phase::Train, &statistics.train), (Phase::Validation, &statistics.test)] {
-        records.extend(curve.iter().map(|measure| record(phase, measure)));
-    }
-    records.sort_by_key(|record| record.iteration);
+    let records = records(&statistics);
     let mut metrics = MetricsWriter::create(&job.out.join(ReportFiles::METRICS)).map_err(report)?;
     for record in &records {
         metrics.append(record).map_err(report)?;
@@ -55,6 +51,16 @@ pub fn import(job: &Job, checkpoint: &Path) -> Result<Vec<String>, TrainError> {
 
 fn report(error: metrics::MetricsError) -> TrainError {
     TrainError::Report(error.into())
+}
+
+/// The history that statistics of the original system tell.
+pub fn records(statistics: &Statistics) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    for (phase, curve) in [(Phase::Train, &statistics.train), (Phase::Validation, &statistics.test)] {
+        records.extend(curve.iter().map(|measure| record(phase, measure)));
+    }
+    records.sort_by_key(|record| record.iteration);
+    records
 }
 
 /// The original counts neither voxels nor time for each point.

@@ -18,7 +18,7 @@ use super::schedule::{Schedule, ScheduleKind};
 use crate::atomic_file;
 use crate::conv::{Accuracy, Choice};
 use crate::data::ini::IniError;
-use crate::data::{Preprocess, Rebalance};
+use crate::data::{Augment, Distort, Preprocess, Rebalance};
 use crate::engine::Engine;
 use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
@@ -71,6 +71,18 @@ pub struct Job {
     pub augment: bool,
     /// Mirror the images at their border, so that every voxel of the labels is used.
     pub mirror: bool,
+    /// Rotation of patches in the plane of sections, by up to so many degrees to either side.
+    pub rotate: f64,
+    /// Change of an image's brightness, up to so much up or down.
+    pub brightness: f64,
+    /// Change of an image's contrast, by a factor of up to so much from 1.
+    pub contrast: f64,
+    /// The probability of a section of the image to be missing.
+    pub missing_section: f64,
+    /// Displacement of sections, by up to so many voxels.
+    pub misalign: f64,
+    /// The blur of sections, of a standard deviation of up to so many voxels.
+    pub blur: f64,
 
     /// The loss; `auto` follows the target.
     pub loss: LossKind,
@@ -150,6 +162,12 @@ impl Default for Job {
             rebalance: None,
             augment: true,
             mirror: false,
+            rotate: 0.0,
+            brightness: 0.0,
+            contrast: 0.0,
+            missing_section: 0.0,
+            misalign: 0.0,
+            blur: 0.0,
             loss: LossKind::Auto,
             malis: Malis::Off,
             eta: 0.01,
@@ -382,6 +400,14 @@ impl Job {
         }
     }
 
+    /// What is done to training patches.
+    pub fn augmentation(&self) -> Augment {
+        let symmetries = if self.augment { Augment::ALL } else { Augment::NONE };
+        let &Self { rotate, brightness, contrast, missing_section, misalign, blur, .. } = self;
+        let distort = Distort { rotate, brightness, contrast, missing_section, misalign, blur };
+        Augment { distort, ..symmetries }
+    }
+
     /// Whether the values make sense, alone and together. Files are not opened.
     pub fn validate(&self) -> Result<(), JobError> {
         self.validate_values()?;
@@ -406,6 +432,15 @@ impl Job {
             &self.malis,
             "off, or the target affinity, which is what it weighs",
         )?;
+        let within = |value: f64, least: f64, most: f64| (least..=most).contains(&value);
+        check(within(self.rotate, 0.0, 180.0), "rotate", &self.rotate, "an angle from 0 to 180 degrees")?;
+        check(within(self.contrast, 0.0, 1.0), "contrast", &self.contrast, "a number from 0 to 1")?;
+        let missing = self.missing_section;
+        check(within(missing, 0.0, 1.0), "missing-section", &missing, "a probability from 0 to 1")?;
+        let brightness = self.brightness;
+        check(within(brightness, 0.0, 1e6), "brightness", &brightness, "a number from 0 to 1e6")?;
+        check(within(self.misalign, 0.0, 1e3), "misalign", &self.misalign, "voxels, from 0 to 1000")?;
+        check(within(self.blur, 0.0, 100.0), "blur", &self.blur, "voxels, from 0 to 100")?;
         check(positive(self.eta), "eta", &self.eta, "a number above 0")?;
         check((0.0..1.0).contains(&self.momentum), "momentum", &self.momentum, "a number from 0 to below 1")?;
         check(

@@ -10,6 +10,6 @@ mod trainer;
 mod validation;
 
 pub use check::{CheckError, Derivative, check, natural_loss};
-pub use hdf5_run::{import, statistics};
+pub use hdf5_run::{import, records, statistics};
 pub use step::{Inspection, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
 pub use trainer::{End, FileNames, Start, TrainError, Trainer, notes};

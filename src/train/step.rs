@@ -1,5 +1,6 @@
 //! One training iteration as a plan: forward, loss, backward, update.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::conv::Choice;
@@ -7,7 +8,7 @@ use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
-    EdgeId, EdgeOp, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
+    EdgeId, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
 pub use crate::ops::loss::Outcome;
 use crate::ops::loss::{self, Loss};
@@ -82,6 +83,7 @@ pub struct TrainingStep {
     shapes: Shapes,
     edges: Vec<(EdgeId, Group)>,
     nodes: Vec<(NodeId, Group)>,
+    statistics: Vec<(NodeId, Buffer)>,
     /// Copies of node values and gradients, and of output gradients, where they are kept.
     kept_values: Vec<(NodeId, Buffer)>,
     kept_gradients: Vec<(NodeId, Buffer)>,
@@ -116,9 +118,11 @@ impl TrainingStep {
         let given = plan.input(1, settings::LEN);
         let constants = plan.transient(1, settings::LEN);
         let site = Site { name: name.clone(), kernels: engine.kernels() };
-        load(&mut plan, &name, given, constants);
+        load(&mut plan, &name, (given, 0..settings::LEN), constants);
+        let key = plan.transient(1, settings::KEY.len());
+        load(&mut plan, &name, (given, settings::KEY), key);
 
-        let phase = Phase::Train { key: constants };
+        let phase = Phase::Train { key };
         let mut lowering = Lowering::new(&mut plan, network, &shapes, engine.tools(), phase);
         for node in network.inputs() {
             // Deferred tasks read the input, so that the caller's memory has to be copied.
@@ -156,8 +160,9 @@ impl TrainingStep {
             let (target, weight) = (plan.input(values.count, len), plan.input(values.count, len));
             let gradient = plan.transient(values.count, len);
             let prediction = plan.output(values.count, len);
-            let stats = plan.output(1, loss::stats_len(values.extent));
-            stats_len += loss::stats_len(values.extent);
+            let blocks = loss::stats_len(values.count, values.extent);
+            let stats = plan.output(1, blocks);
+            stats_len += blocks;
             let emphasis = options.malis.map(|mode| {
                 let emphasis = plan.transient(values.count, len);
                 let rand_error = plan.output(1, 1);
@@ -197,11 +202,10 @@ impl TrainingStep {
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
             let group = group(&mut plan, lowering.weights(edge).expect("a convolution has weights"));
-            let EdgeOp::Conv { size, repeat, .. } = network[edge].op else {
-                unreachable!("weights of a convolution")
-            };
+            let blocks = network.weight_blocks(edge);
             let to = target(group, rule(&network[edge].update));
-            update::weights(&mut plan, &site(&network[edge].name), gradients, to, size, repeat);
+            let site = site(&network[edge].name);
+            update::weights(&mut plan, &site, gradients, to, blocks.kernel, blocks.repeat);
             edges.push((edge, group));
         }
         let mut nodes = Vec::new();
@@ -212,6 +216,8 @@ impl TrainingStep {
             nodes.push((node, group));
         }
 
+        let statistics = network.node_ids().filter_map(|node| Some((node, lowering.statistics(node)?)));
+        let statistics = statistics.collect();
         plan.check_memory(engine.pool().threads()).map_err(too_large)?;
         let predictions: Vec<Tensor> =
             outputs.iter().map(|&node| Tensor::zeros(network[node].size, shapes[node].extent)).collect();
@@ -222,6 +228,7 @@ impl TrainingStep {
             shapes,
             edges,
             nodes,
+            statistics,
             kept_values,
             kept_gradients,
             predictions,
@@ -232,9 +239,9 @@ impl TrainingStep {
     }
 }
 
-/// Adds the task that copies the step's settings.
-fn load(plan: &mut PlanBuilder, name: &Arc<str>, from: Buffer, to: Buffer) {
-    let (read, write) = (plan.whole(from), plan.whole(to));
+/// Adds the task that copies some of the step's settings.
+fn load(plan: &mut PlanBuilder, name: &Arc<str>, (from, columns): (Buffer, Range<usize>), to: Buffer) {
+    let (read, write) = (plan.region(from, 0..1, columns), plan.whole(to));
     plan.task(Label::new(name, "settings"), 0.0).read(read).write(write).run(|views| {
         let ([from], [mut to]) = (views.reads.take(), views.writes.take());
         to.row_mut(0).copy_from_slice(from.row(0));
@@ -287,7 +294,7 @@ impl TrainingStep {
         let mut stats = &mut self.stats[..];
         let mut rand_errors = self.rand_errors.chunks_mut(1);
         for prediction in &mut self.predictions {
-            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.extent()));
+            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.channels(), prediction.extent()));
             stats = rest;
             outputs.push(prediction.data_mut());
             outputs.push(own);
@@ -313,6 +320,9 @@ impl TrainingStep {
             self.plan.buffer_mut(group.values)?.copy_from_slice(parameter.values());
             self.plan.buffer_mut(group.momentum)?.copy_from_slice(parameter.momentum());
         }
+        for &(node, buffer) in &self.statistics {
+            self.plan.buffer_mut(buffer)?.copy_from_slice(parameters.statistics(node));
+        }
         Ok(())
     }
 
@@ -327,6 +337,9 @@ impl TrainingStep {
             let parameter = parameters.node_mut(node).expect("parameters of this network");
             parameter.values_mut().copy_from_slice(self.plan.buffer(group.values)?);
             parameter.momentum_mut().copy_from_slice(self.plan.buffer(group.momentum)?);
+        }
+        for &(node, buffer) in &self.statistics {
+            parameters.statistics_mut(node).copy_from_slice(self.plan.buffer(buffer)?);
         }
         Ok(())
     }

@@ -237,8 +237,7 @@ impl Trainer {
             Sampler::new(volumes, &inputs, job.output_size, options)
         };
         let [training, validation] = read_volumes(&job, inputs.len())?;
-        let augment = if job.augment { Augment::ALL } else { Augment::NONE };
-        let sampler_of_training = Arc::new(sampler(training, 0, augment)?);
+        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {

@@ -45,6 +45,21 @@ pub(crate) unsafe fn exp_of_negative<V: Vector>(x: V) -> V {
     }
 }
 
+/// `exp(x) - 1` for `x <= 0`, in which nothing cancels: -1 at `-inf`, NaN for NaN.
+///
+/// # Safety
+/// As [`Vector::zero`].
+#[inline(always)]
+pub(crate) unsafe fn exp_minus_one_of_negative<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let one = V::splat(1.0);
+        let (n, p) = exp_parts(x);
+        let power = one.scale_by_power(n);
+        p.mul_add(power, power.sub(one))
+    }
+}
+
 /// `1 / (1 + exp(-x))`, relatively accurate on both sides.
 ///
 /// # Safety
@@ -67,10 +82,7 @@ pub(crate) unsafe fn logistic<V: Vector>(x: V) -> V {
 pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
     // SAFETY: the caller's contract.
     unsafe {
-        let one = V::splat(1.0);
-        let (n, p) = exp_parts(x.abs().mul(V::splat(-2.0)));
-        let power = one.scale_by_power(n);
-        let e = p.mul_add(power, power.sub(one));
+        let e = exp_minus_one_of_negative(x.abs().mul(V::splat(-2.0)));
         e.div(e.add(V::splat(2.0))).copy_sign(x)
     }
 }

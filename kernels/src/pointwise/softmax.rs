@@ -14,6 +14,15 @@ impl Kernels {
         unsafe { (self.table().softmax)(channels, stride, len, maps.as_mut_ptr()) }
     }
 
+    /// The gradient by what [`softmax`](Self::softmax) was applied to, in place of that by its result `y`:
+    /// `g_c = y_c (g_c - sum_d g_d y_d)`. The views have one shape.
+    pub fn softmax_backward(&self, y: Rows<'_>, g: &mut RowsMut<'_>) {
+        assert_eq!((y.rows(), y.cols()), (g.rows(), g.cols()));
+        let stride = g.stride();
+        // SAFETY: the tier exists, as `self` proves; the shapes agree.
+        unsafe { (self.table().softmax_backward)(&y, stride, g.as_mut_ptr()) }
+    }
+
     /// The cross entropy `-sum_c t_c ln q_c` of `q`, the softmax of `x`, over channels (rows) and voxels
     /// (columns): overwrites `g` with `weight (q - t)` and returns the sum of `weight` times the error.
     ///
@@ -84,6 +93,30 @@ pub(crate) unsafe fn softmax<V: Vector>(channels: usize, stride: usize, len: usi
             let factor = V::splat(1.0).div(sum);
             for c in 0..channels {
                 V::load_first(x.add(c * stride), n).mul(factor).store_first(x.add(c * stride), n);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The tier of `V` is enabled in the caller; `g` is valid for the shape of `y`, with rows `stride` apart, and overlaps
+/// nothing.
+#[inline(always)]
+pub(crate) unsafe fn softmax_backward<V: Vector>(y: &Rows<'_>, stride: usize, g: *mut f32) {
+    let (channels, len) = (y.rows(), y.cols());
+    for i in (0..len).step_by(V::LANES) {
+        // SAFETY: every access is within a row by the count.
+        unsafe {
+            let (n, from, g) = (len - i, y.as_ptr().add(i), g.add(i));
+            let mut mean = V::zero();
+            for c in 0..channels {
+                let y = V::load_first(from.add(c * y.stride()), n);
+                mean = V::load_first(g.add(c * stride), n).mul_add(y, mean);
+            }
+            for c in 0..channels {
+                let y = V::load_first(from.add(c * y.stride()), n);
+                let g = g.add(c * stride);
+                V::load_first(g, n).sub(mean).mul(y).store_first(g, n);
             }
         }
     }
@@ -187,6 +220,28 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_formula() {
+        let mut random = Random::new(15);
+        for (channels, len) in [1, 2, 3, 5].into_iter().flat_map(|c| (1..=40).map(move |len| (c, len))) {
+            let size = channels * len;
+            let x: Vec<f32> = (0..size).map(|_| random.float(-3.0, 3.0)).collect();
+            let q = probabilities(&x, channels, len);
+            let y: Vec<f32> = q.iter().map(|&q| q as f32).collect();
+            let before = random.floats(size);
+            let mean = |i: usize| {
+                (0..channels).map(|c| f64::from(before[c * len + i]) * q[c * len + i]).sum::<f64>()
+            };
+            let expected: Vec<f64> =
+                (0..size).map(|i| q[i] * (f64::from(before[i]) - mean(i % len))).collect();
+            for kernels in tiers() {
+                let mut g = before.clone();
+                kernels.softmax_backward(Rows::new(&y, len), &mut RowsMut::new(&mut g, len));
+                assert_close(&g, &expected, 5e-7, &(kernels, channels, len));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Iterations of networks in this process.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,8 +10,9 @@ use znn::engine::Engine;
 use znn::infer::Predictor;
 use znn::network::{Network, NodeId, Parameters};
 use znn::ops::loss::Loss;
+use znn::plan::PlanError;
 use znn::trace::TraceFile;
-use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
+use znn::train::{Outcome, Settings, StepOptions, TrainingStep, Wanted};
 use znn::volume::{Extent, Tensor};
 
 use super::contest::Contestant;
@@ -39,7 +41,6 @@ pub struct Trainer {
     step: TrainingStep,
     inputs: Vec<Tensor>,
     targets: Vec<Tensor>,
-    in_order: bool,
 }
 
 impl Trainer {
@@ -60,13 +61,7 @@ impl Trainer {
             targets: network.outputs().map(|node| Tensor::zeros(network[node].size, *output)).collect(),
             engine,
             step,
-            in_order: false,
         })
-    }
-
-    /// The same tasks, by a loop in the calling thread.
-    pub fn in_order(self) -> Self {
-        Self { in_order: true, ..self }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -79,19 +74,51 @@ impl Trainer {
     }
 }
 
-impl Contestant for Trainer {
-    /// The last updates count too.
-    fn time(&mut self, count: usize) -> Result<f64, Box<dyn Error>> {
+/// Runs an iteration: [`TrainingStep::run`] or [`TrainingStep::run_in_order`].
+type Run = fn(&mut TrainingStep, &[&Tensor], &[Wanted<'_>], Settings) -> Result<Outcome, PlanError>;
+
+impl Trainer {
+    /// Seconds of an iteration, of `count`; the last updates count too.
+    fn time_by(&mut self, run: Run, count: usize) -> Result<f64, Box<dyn Error>> {
         let inputs: Vec<&Tensor> = self.inputs.iter().collect();
         let wanted: Vec<Wanted<'_>> =
             self.targets.iter().map(|target| Wanted { target, weight: None }).collect();
-        let run = if self.in_order { TrainingStep::run_in_order } else { TrainingStep::run };
         let start = Instant::now();
         for key in 0..count as u64 {
             run(&mut self.step, &inputs, &wanted, Settings { eta: ETA, factor: 1.0, key })?;
         }
         self.step.finish()?;
         Ok(start.elapsed().as_secs_f64() / count as f64)
+    }
+}
+
+impl Contestant for Trainer {
+    fn time(&mut self, count: usize) -> Result<f64, Box<dyn Error>> {
+        self.time_by(TrainingStep::run, count)
+    }
+}
+
+/// One trainer that competes with itself: by its pool, or by a loop over the same tasks, on the same memory.
+pub struct SameTrainer<'a> {
+    trainer: &'a RefCell<Trainer>,
+    run: Run,
+}
+
+impl<'a> SameTrainer<'a> {
+    /// By the pool.
+    pub fn by_pool(trainer: &'a RefCell<Trainer>) -> Self {
+        Self { trainer, run: TrainingStep::run }
+    }
+
+    /// By a loop in the calling thread.
+    pub fn in_order(trainer: &'a RefCell<Trainer>) -> Self {
+        Self { trainer, run: TrainingStep::run_in_order }
+    }
+}
+
+impl Contestant for SameTrainer<'_> {
+    fn time(&mut self, count: usize) -> Result<f64, Box<dyn Error>> {
+        self.trainer.borrow_mut().time_by(self.run, count)
     }
 }
 

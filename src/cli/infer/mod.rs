@@ -74,8 +74,9 @@ pub struct InferArgs {
     /// plain convolutions are computed), or auto (whichever measures faster, where there are 8 tiles or more).
     #[arg(long, value_name = "NAME", default_value_t = Pooling::Auto)]
     dense: Pooling,
-    /// By how many voxels tiles overlap; what they say there is blended smoothly. For networks with padding, whose tiles are
-    /// worse at their borders.
+    /// By how many voxels tiles overlap; what they say there is blended smoothly, or, with --resume and --shard, each tile
+    /// gives its middle. For networks with padding, whose tiles are worse at their borders [default: 0, with padding a quarter
+    /// of the tile]
     #[arg(long, value_name = "Z,Y,X")]
     overlap: Option<Extent>,
     /// Average over the mirror images of each patch: the axes that are reversed, of z, y and x, and t to exchange y and x.
@@ -164,12 +165,14 @@ fn run_volume(
         stages,
         options: DenseOptions {
             border: if args.valid { Border::Valid } else { Border::Mirror },
+            independent: sharing.is_some(),
             ..options(args, args.algorithm.unwrap_or(Choice::Measure))
         },
         interrupt: &interrupt,
         verbosity,
     };
-    let files = predictor.run(input, preprocess, sharing.as_ref(), |plan, kind, files| {
+    let chunk = volume_file::is_chunked(output).then_some(args.chunk);
+    let files = predictor.run(input, preprocess, chunk, sharing.as_ref(), |plan, kind, files| {
         for (node, maps) in plan.maps().into_iter().enumerate() {
             let kept = if is_softmax && maps == 2 { 1 } else { maps };
             if volume_file::has_channels(output) {
@@ -200,14 +203,17 @@ fn sharing<'a>(
     preprocess: Preprocess,
 ) -> Result<Option<Sharing<'a>>, Box<dyn std::error::Error>> {
     let is_asked = args.resume || args.shard.is_some();
-    if !volume_file::is_chunked(output) || args.overlap.is_some() {
-        return match (is_asked, args.overlap.is_some()) {
-            (false, _) => Ok(None),
-            (true, true) => Err("--overlap: tiles that are blended are not remembered, expected no --resume or --shard".into()),
-            (true, false) => {
+    if !volume_file::is_chunked(output) {
+        return match is_asked {
+            false => Ok(None),
+            true => {
                 Err(format!("{}: --resume and --shard need an output in chunks, Zarr or N5", output.display()).into())
             }
         };
+    }
+    // Blended blocks depend on each other.
+    if args.overlap.is_some() && !is_asked {
+        return Ok(None);
     }
     let description = BTreeMap::from([
         ("input".to_owned(), input.display().to_string()),
@@ -217,7 +223,6 @@ fn sharing<'a>(
     ]);
     Ok(Some(Sharing {
         output,
-        chunk: args.chunk,
         shard: args.shard.unwrap_or(Shard::ALL),
         resume: is_asked,
         is_shared: args.shard.is_some(),
@@ -232,7 +237,8 @@ fn options(args: &InferArgs, algorithm: Choice) -> DenseOptions {
         memory: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
         algorithm,
         pooling: args.dense,
-        overlap: args.overlap.unwrap_or(Extent::ZERO),
+        overlap: args.overlap,
+        independent: false,
         flips: args.flips.unwrap_or(Flips::NONE),
     }
 }
@@ -260,7 +266,7 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
     };
     let mut written = Vec::new();
     for sample in &job.samples {
-        let files = predictor.run(&sample.image, sample.preprocess, None, |plan, kind, files| {
+        let files = predictor.run(&sample.image, sample.preprocess, None, None, |plan, kind, files| {
             let nodes: Vec<_> = model.network.outputs().collect();
             for (node, maps) in plan.maps().into_iter().enumerate() {
                 let name = format!("_sample{}_{}", sample.id, model.network[nodes[node]].name);

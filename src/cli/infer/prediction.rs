@@ -40,8 +40,6 @@ pub struct Predictor<'a> {
 pub struct Sharing<'a> {
     /// The output.
     pub output: &'a Path,
-    /// What is wished for its chunks.
-    pub chunk: Extent,
     pub shard: Shard,
     /// Whether what was begun is gone on with.
     pub resume: bool,
@@ -52,11 +50,12 @@ pub struct Sharing<'a> {
 }
 
 impl Predictor<'_> {
-    /// Predicts the volume in `input`; `begin` makes the files for it. Returns `None` where it was stopped.
+    /// Predicts the volume in `input`; `chunk` is the wish for the chunks of the output, if it has any, `begin` makes the files for it. Returns `None` where it was stopped.
     pub fn run(
         &self,
         input: &Path,
         preprocess: Preprocess,
+        chunk: Option<Extent>,
         sharing: Option<&Sharing<'_>>,
         begin: impl FnOnce(&DensePlan<'_>, &Kind, &mut Files) -> Result<(), DataError>,
     ) -> Result<Option<Files>, Box<dyn std::error::Error>> {
@@ -64,7 +63,6 @@ impl Predictor<'_> {
         let name = input.display().to_string();
         let mut reader = volume_file::open(input)?;
         let info = reader.info().clone();
-        let chunk = sharing.map(|sharing| sharing.chunk);
         let mut plan = DensePlan::new(
             self.engine,
             &self.stages,
@@ -82,7 +80,7 @@ impl Predictor<'_> {
             Some(sharing) => {
                 let folder = Progress::of(&volume_file::file_of(sharing.output));
                 let shared = self.shared(sharing, &folder, &plan, || measure(reader.as_mut()))?;
-                plan = plan.with_tiles(shared.tile, Some(shared.chunk), &shared.fragments);
+                plan = plan.with_tiles(shared.tile, shared.step, Some(shared.chunk), &shared.fragments);
                 let done = folder.done()?;
                 blocks = sharing.shard.blocks(plan.blocks()).filter(|block| !done.contains(block)).collect();
                 progress = Some(folder);
@@ -135,6 +133,7 @@ impl Predictor<'_> {
         }
         description.insert("output extent".to_owned(), plan.output().to_string());
         description.insert("border".to_owned(), format!("{:?}", self.options.border));
+        description.insert("overlap".to_owned(), format!("{:?}", self.options.overlap));
         description.insert("flips".to_owned(), self.options.flips.to_string());
         description.insert("algorithm".to_owned(), self.options.algorithm.to_string());
         let found = match folder.plan()? {
@@ -150,6 +149,7 @@ impl Predictor<'_> {
             None => folder.begin(SharedPlan {
                 description: description.clone(),
                 tile: plan.tile(),
+                step: plan.step(),
                 chunk: plan.chunk().unwrap_or(plan.tile()),
                 fragments: plan.fragments().to_vec(),
                 normalisation: measure()?.to_bits(),

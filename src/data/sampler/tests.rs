@@ -134,7 +134,7 @@ fn all_places_are_used() {
     let affinity = SamplerOptions { mirror: true, ..options(Target::Affinity) };
     let sampler = Sampler::new(vec![volume(extent)], &[input], output, affinity).unwrap();
     assert_eq!(sampler.candidates[0][0].len(), 3 * 6 * 7);
-    let flipped = SamplerOptions { augment: Augment { flip: [true; 3], transpose: false }, ..affinity };
+    let flipped = SamplerOptions { augment: Augment { flip: [true; 3], ..Augment::NONE }, ..affinity };
     let sampler = Sampler::new(vec![volume(extent)], &[input], output, flipped).unwrap();
     assert_eq!(sampler.candidates[0][0].len(), 2 * 5 * 6);
 }

@@ -14,6 +14,18 @@ pub(super) fn to_file(shape: WeightShape, weights: &[f32]) -> Vec<f32> {
     transposed(&shape.to_convolution_order(weights), Extent::new(x, y, z))
 }
 
+/// The weights of a deconvolution as they are kept here from those of a file, which are in the same order but for the axes:
+/// `[c_in][c_out]` of the deconvolution, and not flipped, because it spreads what a convolution gathers.
+pub(super) fn adjoint_from_file(shape: WeightShape, values: &[f32]) -> Vec<f32> {
+    transposed(values, shape.kernel)
+}
+
+/// The inverse of [`adjoint_from_file`].
+pub(super) fn adjoint_to_file(shape: WeightShape, weights: &[f32]) -> Vec<f32> {
+    let Extent { z, y, x } = shape.kernel;
+    transposed(weights, Extent::new(x, y, z))
+}
+
 /// Each kernel, stored with its first axis contiguous, with its last axis contiguous; `kernel` is the extent of the
 /// result. The inverse is the same with the axes of the extent reversed.
 fn transposed(values: &[f32], kernel: Extent) -> Vec<f32> {

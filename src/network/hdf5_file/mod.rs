@@ -9,6 +9,9 @@
 //! | `size`, `stride` | integers |
 //! | `filters`, `momentum_vol` of a convolution | floats `[c_in, c_out, s0, s1, s2]`, true convolution |
 //! | `biases`, `momentum_vol` of a transfer group | floats `[maps]` |
+//! | `filters`, `momentum_vol` of a deconvolution | floats `[c_in, c_out, s0, s1, s2]`, not flipped |
+//! | `filters`, `momentum_vol` of a scale edge | floats `[maps]` |
+//! | `slopes`, `scales`, each with `_momentum`, and `means`, `variances` | floats `[maps]`, of nodes that have them |
 //! | any other key of the group ([`spec`](super::spec)) | its text |
 //!
 //! The shape of `filters` deceives: the values of one kernel lie with the **first** axis contiguous, so that value
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hdf5::Hdf5Error;
 use crate::network::spec::SpecError;
+use crate::network::{EdgeId, EdgeOp, Network};
 
 pub use read::{Loaded, from_bytes, load, statistics_path};
 pub use statistics::{Measure, Statistics};
@@ -75,6 +79,24 @@ impl Layout {
             Layout::Single => format!("{TRAIN}/statistics/{name}"),
         }
     }
+}
+
+/// The datasets of one of what a node learns or remembers: of its values and of its momentum.
+fn node_datasets(name: &str) -> [String; 2] {
+    match name {
+        "bias" => ["biases", "momentum_vol"].map(str::to_owned),
+        _ => [format!("{name}s"), format!("{name}s_momentum")],
+    }
+}
+
+/// The shape of the dataset of an edge's weights.
+fn filters_shape(network: &Network, edge: EdgeId) -> Option<Vec<usize>> {
+    let [c_out, c_in, z, y, x] = network.weight_shape(edge)?.to_array();
+    Some(match network[edge].op {
+        EdgeOp::Deconv { .. } => vec![c_out, c_in, z, y, x],
+        EdgeOp::Scale { .. } => vec![c_out],
+        _ => vec![c_in, c_out, z, y, x],
+    })
 }
 
 /// A network file in HDF5 cannot be written or used.

@@ -4,15 +4,30 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Hdf5FileError, Layout, Statistics, kernel_order};
+use super::{Hdf5FileError, Layout, Statistics, filters_shape, kernel_order, node_datasets};
 use crate::hdf5::{Hdf5Error, Hdf5File};
 use crate::network::spec::{self, Diagnostic, SpecError};
 use crate::network::weights_file::Model;
-use crate::network::{Network, Parameter, Parameters};
+use crate::network::{EdgeOp, Network, Parameter, Parameters};
 
 /// Datasets of a group that are no keys of the network; see the module's text.
-const NO_KEYS: [&str; 9] =
-    ["name", "group_type", "filters", "biases", "momentum_vol", "eta", "momentum", "weight_decay", "fft"];
+const NO_KEYS: [&str; 15] = [
+    "name",
+    "group_type",
+    "filters",
+    "biases",
+    "momentum_vol",
+    "eta",
+    "momentum",
+    "weight_decay",
+    "fft",
+    "slopes",
+    "slopes_momentum",
+    "scales",
+    "scales_momentum",
+    "means",
+    "variances",
+];
 
 /// What a network file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,12 +85,28 @@ fn read(file: &Hdf5File) -> Result<Loaded, Hdf5FileError> {
             continue;
         };
         let group = layout.network(&network[id].name);
-        fill(file, &group, "filters", parameter, |values| kernel_order::from_file(shape, values))?;
+        let reorder = |values: &[f32]| match network[id].op {
+            EdgeOp::Deconv { .. } => kernel_order::adjoint_from_file(shape, values),
+            EdgeOp::Scale { .. } => values.to_vec(),
+            _ => kernel_order::from_file(shape, values),
+        };
+        let Parameter { values, momentum } = parameter;
+        fill(file, &group, ["filters", "momentum_vol"], [values, momentum], reorder)?;
     }
     for id in network.node_ids() {
-        if let Some(parameter) = parameters.node_mut(id) {
-            let group = layout.network(&network[id].name);
-            fill(file, &group, "biases", parameter, <[f32]>::to_vec)?;
+        let group = layout.network(&network[id].name);
+        let size = network[id].size;
+        if let Some(Parameter { values, momentum }) = parameters.node_mut(id) {
+            let parts = values.chunks_exact_mut(size).zip(momentum.chunks_exact_mut(size));
+            for (name, (values, momentum)) in network.node_tensors(id).iter().zip(parts) {
+                let [dataset, dataset_momentum] = node_datasets(name);
+                fill(file, &group, [&dataset, &dataset_momentum], [values, momentum], <[f32]>::to_vec)?;
+            }
+        }
+        let kept = parameters.statistics_mut(id).chunks_exact_mut(size);
+        for (name, values) in network.node_statistics(id).iter().zip(kept) {
+            let [dataset, _] = node_datasets(name);
+            values.copy_from_slice(&finite(file, &format!("{group}/{dataset}"))?.1);
         }
     }
     let statistics = match layout {
@@ -172,37 +203,36 @@ fn check_shapes(file: &Hdf5File, layout: Layout, network: &Network) -> Result<()
         Err(file.error(&path, format!("the shape {found:?}, expected {expected:?} like the groups it joins")))
     };
     for id in network.edge_ids() {
-        if let Some(shape) = network.weight_shape(id) {
-            let [c_out, c_in, z, y, x] = shape.to_array();
-            check(&network[id].name, "filters", &[c_in, c_out, z, y, x])?;
+        if let Some(shape) = filters_shape(network, id) {
+            check(&network[id].name, "filters", &shape)?;
         }
     }
     for id in network.node_ids() {
-        if let Some(len) = network.bias_len(id) {
-            check(&network[id].name, "biases", &[len])?;
+        for name in network.node_tensors(id).iter().chain(network.node_statistics(id)) {
+            check(&network[id].name, &node_datasets(name)[0], &[network[id].size])?;
         }
     }
     Ok(())
 }
 
-/// Reads the values and, where it is there, the momentum of one group.
+/// Reads the values and, where they are there, the momenta of one group from these two datasets.
 fn fill(
     file: &Hdf5File,
     group: &str,
-    dataset: &str,
-    parameter: &mut Parameter,
+    [dataset, momentum]: [&str; 2],
+    [to_values, to_momentum]: [&mut [f32]; 2],
     reorder: impl Fn(&[f32]) -> Vec<f32>,
 ) -> Result<(), Hdf5Error> {
     let (shape, values) = finite(file, &format!("{group}/{dataset}"))?;
-    parameter.values_mut().copy_from_slice(&reorder(&values));
-    let momentum = format!("{group}/momentum_vol");
+    to_values.copy_from_slice(&reorder(&values));
+    let momentum = format!("{group}/{momentum}");
     if file.has_dataset(&momentum) {
         let (found, values) = finite(file, &momentum)?;
         if found != shape {
             let reason = format!("the shape {found:?}, expected {shape:?} like `{dataset}`");
             return Err(file.error(&momentum, reason));
         }
-        parameter.momentum_mut().copy_from_slice(&reorder(&values));
+        to_momentum.copy_from_slice(&reorder(&values));
     }
     Ok(())
 }

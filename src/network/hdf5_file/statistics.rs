@@ -1,8 +1,10 @@
 //! How training went, as a file tells it.
 
+use std::path::Path;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Layout;
+use super::{Layout, statistics_path};
 use crate::hdf5::{self, FinishedGroup, Hdf5Error, Hdf5File, Number};
 
 /// One point of a learning curve.
@@ -39,6 +41,24 @@ impl Statistics {
     pub fn iteration(&self) -> u64 {
         let last = |curve: &[Measure]| curve.last().map_or(0, |measure| measure.iteration);
         last(&self.train).max(last(&self.test))
+    }
+
+    /// The statistics in a file: one of a whole run, of statistics alone, or of a network with its statistics beside it
+    /// ([`statistics_path`](super::statistics_path)); `None` where there are none.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or its curves are damaged.
+    pub fn load(path: &Path) -> Result<Option<Self>, Hdf5Error> {
+        let file = Hdf5File::open(path)?;
+        for layout in [Layout::Single, Layout::Root] {
+            if let Some(found) = Self::read(&file, layout)? {
+                return Ok(Some(found));
+            }
+        }
+        match statistics_path(path).filter(|beside| beside.exists()) {
+            Some(beside) => Self::read(&Hdf5File::open(&beside)?, Layout::Root),
+            None => Ok(None),
+        }
     }
 
     /// What the file tells, `None` where it has no statistics.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{Hdf5FileError, Layout, Statistics, kernel_order, statistics_path};
+use super::{Hdf5FileError, Layout, Statistics, filters_shape, kernel_order, node_datasets, statistics_path};
 use crate::hdf5::{self, FileBuilder, FinishedGroup, Hdf5Error};
-use crate::network::{Network, Parameter, Parameters};
+use crate::network::{EdgeOp, Network, Parameters};
 
 /// The constants of the trainer, which the original writes into each group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,17 +113,12 @@ fn groups(path: &Path, contents: &Contents<'_>) -> Result<Vec<FinishedGroup>, Hd
         }
         hdf5::write_text(&mut group, "name", name);
         hdf5::write_text(&mut group, "group_type", if kind == "nodes" { "node" } else { "edge" });
-        let parameter = match kind {
-            "nodes" => network.find_node(name).and_then(|id| {
-                Some((parameters.node(id)?, "biases", vec![network.bias_len(id)? as u64], None))
-            }),
-            _ => network.find_edge(name).and_then(|id| {
-                let shape = network.weight_shape(id)?;
-                let [c_out, c_in, z, y, x] = shape.to_array().map(|axis| axis as u64);
-                Some((parameters.edge(id)?, "filters", vec![c_in, c_out, z, y, x], Some(shape)))
-            }),
+        let datasets = if kind == "nodes" {
+            node_values(network, parameters, name)
+        } else {
+            edge_values(network, parameters, name)
         };
-        if let Some((parameter, dataset, shape, weights)) = parameter {
+        if !datasets.is_empty() {
             for (key, value) in
                 [("eta", rates.eta), ("momentum", rates.momentum), ("weight_decay", rates.weight_decay)]
             {
@@ -131,15 +126,13 @@ fn groups(path: &Path, contents: &Contents<'_>) -> Result<Vec<FinishedGroup>, Hd
                     hdf5::write_text(&mut group, key, &value.to_string());
                 }
             }
-            check_finite(parameter)
-                .map_err(|(place, value)| fail(name, format!("the value {value} at place {place}")))?;
-            for (dataset, values) in [(dataset, parameter.values()), ("momentum_vol", parameter.momentum())] {
-                let values = match weights {
-                    Some(shape) => kernel_order::to_file(shape, values),
-                    None => values.to_vec(),
-                };
-                group.create_dataset(dataset).with_data(&values).with_shape(&shape);
+        }
+        for (dataset, shape, values) in datasets {
+            if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+                return Err(fail(name, format!("the value {} at place {place}", values[place])));
             }
+            let shape: Vec<u64> = shape.into_iter().map(|axis| axis as u64).collect();
+            group.create_dataset(&dataset).with_data(&values).with_shape(&shape);
         }
         names.push(name);
         groups.push(group.finish());
@@ -147,10 +140,42 @@ fn groups(path: &Path, contents: &Contents<'_>) -> Result<Vec<FinishedGroup>, Hd
     Ok(groups)
 }
 
-fn check_finite(parameter: &Parameter) -> Result<(), (usize, f32)> {
-    let mut values = parameter.values().iter().chain(parameter.momentum()).enumerate();
-    match values.find(|(_, value)| !value.is_finite()) {
-        None => Ok(()),
-        Some((place, &value)) => Err((place, value)),
+/// The name, shape and values of a dataset.
+type Dataset = (String, Vec<usize>, Vec<f32>);
+
+/// What a node has learned and remembers.
+fn node_values(network: &Network, parameters: &Parameters, name: &str) -> Vec<Dataset> {
+    let Some(id) = network.find_node(name) else { return Vec::new() };
+    let size = network[id].size;
+    let mut found = Vec::new();
+    for (place, name) in network.node_tensors(id).iter().enumerate() {
+        let parameter = parameters.node(id).expect("the parameters of this network");
+        let [values, momentum] = node_datasets(name);
+        for (dataset, all) in [(values, parameter.values()), (momentum, parameter.momentum())] {
+            found.push((dataset, vec![size], all[place * size..][..size].to_vec()));
+        }
     }
+    let kept = parameters.statistics(id).chunks_exact(size);
+    for (name, values) in network.node_statistics(id).iter().zip(kept) {
+        let [dataset, _] = node_datasets(name);
+        found.push((dataset, vec![size], values.to_vec()));
+    }
+    found
+}
+
+/// The weights of an edge.
+fn edge_values(network: &Network, parameters: &Parameters, name: &str) -> Vec<Dataset> {
+    let Some(id) = network.find_edge(name) else { return Vec::new() };
+    let (Some(weights), Some(shape)) = (network.weight_shape(id), filters_shape(network, id)) else {
+        return Vec::new();
+    };
+    let parameter = parameters.edge(id).expect("the parameters of this network");
+    let reorder = |values: &[f32]| match network[id].op {
+        EdgeOp::Deconv { .. } => kernel_order::adjoint_to_file(weights, values),
+        EdgeOp::Scale { .. } => values.to_vec(),
+        _ => kernel_order::to_file(weights, values),
+    };
+    [("filters", parameter.values()), ("momentum_vol", parameter.momentum())]
+        .map(|(dataset, values)| (dataset.to_owned(), shape.clone(), reorder(values)))
+        .into()
 }

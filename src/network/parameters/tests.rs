@@ -219,5 +219,7 @@ fn apply(transfer: Transfer, x: f64) -> f64 {
         Transfer::Tanh { amplitude, slope } => f64::from(amplitude) * (f64::from(slope) * x).tanh(),
         Transfer::SoftSign => x / (1.0 + x.abs()),
         Transfer::Logistic | Transfer::ForwardLogistic => 1.0 / (1.0 + (-x).exp()),
+        Transfer::ExponentialLinear { amplitude } => x.max(0.0) + f64::from(amplitude) * x.min(0.0).exp_m1(),
+        Transfer::LeakyRectifyLinear { slope } => x.max(0.0) + f64::from(slope) * x.min(0.0),
     }
 }

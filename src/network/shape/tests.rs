@@ -198,8 +198,8 @@ fn branches_with_a_crop_and_a_dense_group() {
         ("in", [6, 6, 6], [1, 1, 1], [6, 7, 8]),
     ]);
     let error = network(&text("1,2,2", "type sum")).shapes(Extent::new(1, 2, 3)).unwrap_err();
-    let expected = "nodes a: edges a-b needs images of 5,6,7, but edges a-cropped needs 3,6,7; the branches must \
-                    agree (a crop edge can make them)";
+    let expected = "nodes a: edges a-b to nodes b needs 5 voxels along z, but edges a-cropped to nodes cropped needs 3; \
+                    the branches must agree (a crop edge can make them, or `pad` of a convolution)";
     assert_eq!(error.to_string(), expected);
 }
 
@@ -252,6 +252,106 @@ fn absurd_sizes_are_errors() {
     for output in [[0, 1, 1], [1, 0, 1], [1, 1, 0]] {
         assert_eq!(small.shapes(output.into()), Err(ShapeError::Empty(output.into())));
     }
+}
+
+#[test]
+fn padding_and_real_strides() {
+    let text = |pad: &str, kernel: &str| {
+        [
+            node("in", "type input"),
+            edge("in", "a", &format!("{}\npad {pad}\ndownsample 1,2,3", conv(kernel, "1,1,1"))),
+            node("a", "type sum"),
+            edge("a", "out", "type deconv\ninit zero\nsize 1,2,3\nstride 1,2,3"),
+            node("out", "type sum"),
+        ]
+        .concat()
+    };
+    // Of the images that would do, the multiple of the stride.
+    #[rustfmt::skip]
+    check_rows(&network(&text("0,1,1", "1,3,3")), [4, 8, 9], &[
+        ("out", [1, 1, 1], [1, 1, 1], [4, 8, 9]),
+        ("a", [1, 1, 1], [1, 1, 1], [4, 4, 3]),
+        ("in", [1, 3, 3], [1, 1, 1], [4, 8, 9]),
+    ]);
+    // Or the least, where the multiple does not do.
+    #[rustfmt::skip]
+    check_rows(&network(&text("0,0,0", "2,3,5")), [4, 8, 9], &[
+        ("out", [1, 1, 1], [1, 1, 1], [4, 8, 9]),
+        ("a", [1, 1, 1], [1, 1, 1], [4, 4, 3]),
+        ("in", [2, 3, 5], [1, 1, 1], [5, 9, 11]),
+    ]);
+    let error =
+        |output: [usize; 3]| network(&text("0,1,1", "1,3,3")).shapes(output.into()).unwrap_err().to_string();
+    let expected = "edges a-out: a deconv edge of size 2 makes no image of 9 voxels along y at nodes out; an output of 8 or \
+                    10 works";
+    assert_eq!(error([4, 9, 9]), expected);
+    assert!(error([4, 8, 1]).ends_with("of 1 voxels along x at nodes out; an output of 3 works"));
+}
+
+/// Branches decide where several sizes would do, and a branch of another size is an error that names both ends.
+#[test]
+fn a_branch_decides_what_a_stride_leaves_open() {
+    let text = |skip: &str| {
+        [
+            node("in", "type input"),
+            edge("in", "a", &(conv("1,1,3", "1,1,1") + "\npad 0,0,1\ndownsample 1,1,2")),
+            node("a", "type sum"),
+            edge("a", "out", "type deconv\ninit zero\nsize 1,1,3\nstride 1,1,2\npad 0,0,1"),
+            edge("in", "b", skip),
+            node("b", "type sum"),
+            edge("b", "out", "type dummy"),
+            node("out", "type sum"),
+        ]
+        .concat()
+    };
+    for len in 1..20 {
+        let shapes = network(&text("type dummy")).shapes(Extent::new(1, 1, len)).unwrap();
+        assert_eq!(shapes[NodeId(0)].extent.x, len);
+        assert_eq!(shapes[NodeId(1)].extent.x, len.div_ceil(2));
+    }
+    let error = network(&text(&conv("1,1,5", "1,1,1"))).shapes(Extent::new(1, 1, 8)).unwrap_err();
+    let expected = "nodes in: edges in-a to nodes a needs 8 voxels along x, but edges in-b to nodes b needs 12; the branches \
+                    must agree (a crop edge can make them, or `pad` of a convolution)";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn frames() {
+    let e = Extent::new;
+    let valid = network(
+        &[node("in", "type input"), edge("in", "out", &conv("2,3,5", "1,1,1")), node("out", "type sum")]
+            .concat(),
+    );
+    let frame = valid.frame().unwrap();
+    assert_eq!(frame, Frame { least: Extent::ONE, step: Extent::ONE, margin: e(1, 2, 4) });
+    assert_eq!(frame.output(e(2, 4, 9)), Some(e(1, 2, 5)));
+    assert_eq!(frame.output(e(1, 4, 9)), None);
+
+    // Two levels, a margin of 1 at the first and of 2 at the second.
+    let level = [
+        node("in", "type input"),
+        edge("in", "a", &conv("1,2,2", "1,1,1")),
+        node("a", "type sum"),
+        edge("a", "p", "type max_pool\nsize 1,2,4"),
+        node("p", "type sum"),
+        edge("p", "b", &conv("1,3,3", "1,1,1")),
+        node("b", "type sum"),
+        edge("b", "out", "type upsample\nsize 1,2,4"),
+        node("out", "type sum"),
+    ];
+    let frame = network(&level.concat()).frame().unwrap();
+    assert_eq!(frame, Frame { least: e(1, 2, 4), step: e(1, 2, 4), margin: e(0, 5, 9) });
+    assert_eq!(frame.largest(e(3, 7, 9)), Some(e(3, 6, 8)));
+    assert_eq!(frame.largest(e(3, 1, 9)), None);
+    assert_eq!((frame.output(e(3, 11, 17)), frame.output(e(3, 12, 17))), (Some(e(3, 6, 8)), None));
+
+    let smaller = [
+        node("in", "type input"),
+        edge("in", "out", "type average_pool\nsize 1,2,1"),
+        node("out", "type sum"),
+    ];
+    let error = network(&smaller.concat()).frame().unwrap_err().to_string();
+    assert!(error.starts_with("along y, inputs of 2 and 4 voxels give outputs of 1 and 2"), "{error}");
 }
 
 proptest! {

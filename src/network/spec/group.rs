@@ -6,8 +6,19 @@ use super::{suggest, value};
 use crate::network::{GroupKind, GroupName, UpdateOverrides};
 
 /// Keys that mean something for some group of nodes, but not for every type.
-const NODE_KEYS: &[&str] =
-    &["function", "function_args", "init", "init_args", "eta", "momentum", "weight_decay", "seeding"];
+const NODE_KEYS: &[&str] = &[
+    "function",
+    "function_args",
+    "init",
+    "init_args",
+    "eta",
+    "momentum",
+    "weight_decay",
+    "seeding",
+    "epsilon",
+    "statistics",
+    "fraction",
+];
 
 /// Keys that mean something for some group of edges, but not for every type.
 const EDGE_KEYS: &[&str] = &[
@@ -23,6 +34,10 @@ const EDGE_KEYS: &[&str] = &[
     "seeding",
     "ratio",
     "offset",
+    "pad",
+    "downsample",
+    "share",
+    "first",
 ];
 
 /// The reader of one group. Each key that it is asked for is one that the group knows.
@@ -66,6 +81,11 @@ impl<'a> GroupReader<'a> {
             self.error(entry.line, message);
         }
         found
+    }
+
+    /// Whether the key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
     }
 
     /// The value of a key, or `None` where it is absent or wrong.

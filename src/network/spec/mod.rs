@@ -25,18 +25,26 @@
 //! |---|---|
 //! | all | `type`, `size` = number of feature maps, `dense` 0 or 1 = 0: the dilation starts again at 1 behind this group |
 //! | `input` | |
-//! | `sum` | |
+//! | `sum`, `average`, `multiply` | |
+//! | `concat` | the maps of its edges, in the order of the file: `size` is the sum of theirs |
 //! | `maxout` | |
+//! | `softmax` | over the maps of each voxel |
 //! | `transfer` | `function`, `function_args`, `init` = zero (of the biases), `init_args`, and the keys of training |
+//! | `normalise` | the same, `function` = linear; `epsilon` = 1e-5, `statistics` own or running = running, `fraction` = 0.01 |
 //!
 //! | edges of type | keys |
 //! |---|---|
 //! | all | `type`, `input`, `output` = names of node groups |
-//! | `conv` | `size`, `stride` = 1,1,1, `repeat` = 1,1,1, `init`, `init_args`, `fft` 0 or 1, and the keys of training |
+//! | `conv` | `size`, `stride` = 1,1,1 (of the dilation behind it), `pad` = 0,0,0, `downsample` = 1,1,1 (a real stride), `repeat` = 1,1,1, `fft` 0 or 1, `init`, `init_args` and the keys of training, or `share` = name of the conv edge whose kernels it uses |
+//! | `deconv` | `size`, `stride` = 1,1,1 (how much larger images become), `pad` = 0,0,0 (cut off), `init`, `init_args`, and the keys of training |
 //! | `max_filter` | `size`, at most 256 along each axis, `stride` |
-//! | `max_pool` | `size`, the same |
+//! | `max_pool` | `size`, the same, `downsample` = `size`, `pad` = 0,0,0 |
+//! | `average_pool`, `upsample` | `size` |
 //! | `dropout` | `ratio` = 0.5, the probability that a voxel is **kept** |
+//! | `node_dropout` | `ratio` = 0.5, the probability that a map is **kept** |
 //! | `crop` | `offset`, removed on both sides |
+//! | `scale` | a learned factor for each map: `init` = constant 1, `init_args`, and the keys of training |
+//! | `slice` | `first`, the first map that is taken, counted from 0 |
 //! | `maxout`, `dummy` | |
 //!
 //! Keys of training: `eta`, `momentum`, `weight_decay`, which override the trainer's values for this group, and
@@ -46,6 +54,9 @@
 //! |---|---|---|
 //! | `linear` | `a,b` = 1,0 | a x + b |
 //! | `rectify_linear` | | max(x, 0) |
+//! | `leaky_rectify_linear` | `a` = 0.01, not negative | x where x > 0, else a x |
+//! | `parametric_rectify_linear` | `a` = 0.25 | the same, a is learned for each map; not for `normalise` |
+//! | `exponential_linear` | `a` = 1, not negative | x where x > 0, else a (exp(x) - 1) |
 //! | `tanh` | `a,b` = 1,1 | a tanh(b x) |
 //! | `soft_sign` | | x / (1 + abs(x)) |
 //! | `logistics` | | 1 / (1 + exp(-x)) |
@@ -61,6 +72,11 @@
 //! | `xavier` | | uniform within -r..r, r = sqrt(6 / (fan in + fan out)); not for biases |
 //! | `msra` | | normal, sigma = sqrt(2 / fan in); not for biases |
 //!
+//! `docs/networks.md` explains them with the rules for sizes.
+//!
+//! The same may be written in TOML ([`parse_toml`], [`to_toml`]): a table `[nodes.NAME]` or `[edges.NAME]` for each group,
+//! with the same keys; lists of numbers are arrays there.
+//!
 //! Keys that mean nothing for their group are kept, written again and reported as warnings. Everything that can be
 //! wrong is reported with file, line and group, up to fifty errors at once.
 
@@ -71,6 +87,7 @@ mod group;
 mod init;
 mod node;
 pub(crate) mod suggest;
+mod toml_form;
 mod value;
 mod write;
 
@@ -78,9 +95,9 @@ use std::path::Path;
 
 pub use diagnostic::{Diagnostic, SpecError};
 use document::Document;
+pub use toml_form::to_toml;
 
 use super::{GroupKind, GroupName, Network};
-use crate::network::graph::NodeId;
 
 /// The longest file that is read, in bytes: hundreds of times what the networks of this field need.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -94,7 +111,7 @@ pub struct Parsed {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`: TOML where its name ends in `.toml`, else text.
 ///
 /// # Errors
 /// Where the file cannot be read, and as [`parse`].
@@ -104,7 +121,13 @@ pub fn read(path: &Path) -> Result<Parsed, SpecError> {
     if bytes > MAX_FILE_BYTES {
         return Err(SpecError::TooLong { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
     }
-    parse(&std::fs::read(path).map_err(fail)?, &path.display().to_string())
+    let (bytes, name) = (std::fs::read(path).map_err(fail)?, path.display().to_string());
+    if is_toml(path) { parse_toml(bytes, &name) } else { parse(bytes, &name) }
+}
+
+/// Whether the name of the file says that it is TOML.
+pub fn is_toml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
 /// Reads the text of a network file; `file` is its name in messages. [`Network`]'s `Display` is the inverse.
@@ -112,8 +135,25 @@ pub fn read(path: &Path) -> Result<Parsed, SpecError> {
 /// # Errors
 /// [`SpecError::Invalid`] with all that is wrong.
 pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
+    parse_by(Document::parse, text.as_ref(), file)
+}
+
+/// As [`parse`], of a network in TOML; [`to_toml`] is the inverse.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_toml(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
+    parse_by(Document::parse_toml, text.as_ref(), file)
+}
+
+fn parse_by(
+    read: fn(&[u8], &mut diagnostic::Report) -> Option<Document>,
+    text: &[u8],
+    file: &str,
+) -> Result<Parsed, SpecError> {
     let mut report = diagnostic::Report::new(file);
-    let network = network(text.as_ref(), &mut report);
+    let document = read(text, &mut report);
+    let network = document.and_then(|document| network(&document, &mut report));
     match (report.into_result(), network) {
         (Ok(warnings), Some(network)) => Ok(Parsed { network, warnings }),
         (Err(error), _) => Err(error),
@@ -121,15 +161,12 @@ pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
     }
 }
 
-fn network(text: &[u8], report: &mut diagnostic::Report) -> Option<Network> {
-    let document = Document::parse(text, report)?;
+fn network(document: &Document, report: &mut diagnostic::Report) -> Option<Network> {
     let (node_groups, edge_groups): (Vec<_>, Vec<_>) =
         document.groups.iter().partition(|group| group.name.kind == GroupKind::Nodes);
-    let node_names: Vec<&str> = node_groups.iter().map(|group| group.name.name.as_str()).collect();
-    let ids = node_names.iter().enumerate().map(|(id, &name)| (name, NodeId(id))).collect();
+    let names = edge::Names::new(names(&node_groups), names(&edge_groups));
     let nodes: Vec<_> = node_groups.iter().map(|group| node::read(group, report)).collect();
-    let edges: Vec<_> =
-        edge_groups.iter().map(|group| edge::read(group, &ids, &node_names, report)).collect();
+    let edges: Vec<_> = edge_groups.iter().map(|group| edge::read(group, &names, report)).collect();
     if report.has_errors() {
         return None;
     }
@@ -147,6 +184,10 @@ fn network(text: &[u8], report: &mut diagnostic::Report) -> Option<Network> {
             None
         }
     }
+}
+
+fn names<'a>(groups: &[&'a document::Group]) -> Vec<&'a str> {
+    groups.iter().map(|group| group.name.name.as_str()).collect()
 }
 
 impl Document {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use znn_kernels::Transfer;
 
-use super::{Parsed, SpecError, parse, read};
+use super::{Parsed, SpecError, parse, parse_toml, read, to_toml};
 use crate::network::testing::{golden_cases, networks_folder};
 use crate::network::{EdgeOp, Init, Network, NodeKind, UpdateOverrides};
 use crate::volume::Extent;
@@ -133,6 +133,9 @@ fn every_key() {
         repeat: Extent::new(2, 3, 1),
         init: Init::Uniform { low: -0.5, high: 0.25 },
         fft: Some(true),
+        pad: Extent::ZERO,
+        downsample: Extent::ONE,
+        share: None,
     };
     assert_eq!((c1.op, c1.seeding), (conv, false));
     let update = UpdateOverrides { eta: Some(0.5), momentum: Some(0.75), weight_decay: Some(0.125) };
@@ -140,7 +143,7 @@ fn every_key() {
     let ops: Vec<EdgeOp> = network.edges()[1..].iter().map(|edge| edge.op).collect();
     let expected = [
         EdgeOp::MaxFilter { size: Extent::new(1, 2, 3), stride: Extent::new(1, 1, 2) },
-        EdgeOp::MaxPool { size: Extent::new(1, 2, 2) },
+        EdgeOp::MaxPool { size: Extent::new(1, 2, 2), downsample: Extent::new(1, 2, 2), pad: Extent::ZERO },
         EdgeOp::Dropout { keep: 0.25 },
         EdgeOp::Crop { offset: Extent::new(0, 1, 2) },
         EdgeOp::Maxout,
@@ -161,6 +164,9 @@ fn defaults() {
         repeat: Extent::ONE,
         init: uniform,
         fft: None,
+        pad: Extent::ZERO,
+        downsample: Extent::ONE,
+        share: None,
     };
     assert_eq!(network.edges()[0].op, conv);
     assert!(network.edges()[0].seeding && !network.nodes()[1].dense);
@@ -190,6 +196,10 @@ fn functions() {
         ("function soft_sign\n", Transfer::SoftSign),
         ("function logistics\n", Transfer::Logistic),
         ("function forward_logistics\n", Transfer::ForwardLogistic),
+        ("function exponential_linear\n", Transfer::ExponentialLinear { amplitude: 1.0 }),
+        ("function exponential_linear\nfunction_args 0.5\n", Transfer::ExponentialLinear { amplitude: 0.5 }),
+        ("function leaky_rectify_linear\n", Transfer::LeakyRectifyLinear { slope: 0.01 }),
+        ("function leaky_rectify_linear\nfunction_args 0.2\n", Transfer::LeakyRectifyLinear { slope: 0.2 }),
     ] {
         let parsed = ok(&with("function linear", text));
         assert_eq!(parsed.network.nodes()[1].kind, NodeKind::Transfer(expected));
@@ -228,18 +238,20 @@ fn errors_name_the_place_and_what_was_expected() {
             "type conv",
             "type cnov\n",
             "a.znn:5: edges conv3: `type` is `cnov`, expected one of conv, max_filter, max_pool, dropout, crop, \
-             maxout, dummy; did you mean `conv`?",
+             maxout, dummy, deconv, average_pool, upsample, node_dropout, scale, slice; did you mean `conv`?",
         ),
         (
             "type conv",
             "tpye conv\n",
             "a.znn:5: edges conv3: `tpye` is not a key; did you mean `type`? The required key `type` is missing, one \
-             of conv, max_filter, max_pool, dropout, crop, maxout, dummy",
+             of conv, max_filter, max_pool, dropout, crop, maxout, dummy, deconv, average_pool, upsample, node_dropout, \
+             scale, slice",
         ),
         (
             "type transfer",
             "",
-            "a.znn:11: nodes output: The required key `type` is missing, one of input, sum, transfer, maxout",
+            "a.znn:11: nodes output: The required key `type` is missing, one of input, sum, transfer, maxout, \
+             average, multiply, concat, normalise, softmax",
         ),
         ("size 2", "size\n", "a.znn:14: nodes output: `size` has no value"),
         (
@@ -257,7 +269,7 @@ fn errors_name_the_place_and_what_was_expected() {
             "function linear",
             "function relu\n",
             "a.znn:13: nodes output: `function` is `relu`, expected one of linear, rectify_linear, tanh, soft_sign, \
-             logistics, forward_logistics",
+             logistics, forward_logistics, exponential_linear, leaky_rectify_linear, parametric_rectify_linear",
         ),
         (
             "function linear",
@@ -351,6 +363,79 @@ fn errors_name_the_place_and_what_was_expected() {
             "type conv",
             "type maxout\n",
             "a.znn:4: edges conv3: a maxout edge leads to output, which is not a maxout group",
+        ),
+        (
+            "init_args 0.5",
+            "init_args 0.5\npad 1,-1,1\n",
+            "a.znn:9: edges conv3: `pad` is `1,-1,1`, expected three integers z,y,x without spaces, each within 0..=65536",
+        ),
+        (
+            "init_args 0.5",
+            "init_args 0.5\ndownsample 1,0,1\n",
+            "a.znn:9: edges conv3: `downsample` is `1,0,1`, expected three integers z,y,x without spaces, each within \
+             1..=65536",
+        ),
+        (
+            "init_args 0.5",
+            "init_args 0.5\nshare conv2\n",
+            "a.znn:9: edges conv3: `share` is `conv2`, expected the name of an edge group; did you mean `conv3`?",
+        ),
+        (
+            "init_args 0.5",
+            "init_args 0.5\nshare conv3\n",
+            "a.znn:4: edges conv3: `share` names edges conv3, which shares kernels itself: name those that have them",
+        ),
+        (
+            "type conv",
+            "type deconv\nstride 0,1,1\n",
+            "a.znn:6: edges conv3: `stride` is `0,1,1`, expected three integers z,y,x without spaces, each within \
+             1..=65536",
+        ),
+        (
+            "type conv",
+            "type slice\nfirst 1\n",
+            "a.znn:4: edges conv3: takes 2 maps from map 1 on (counted from 0), but nodes input has 1",
+        ),
+        (
+            "type conv",
+            "type slice\nfirst -1\n",
+            "a.znn:6: edges conv3: `first` is `-1`, expected the number of a feature map, counted from 0, below 65536",
+        ),
+        (
+            "type conv",
+            "type max_pool\npad 1,2,2\n",
+            "a.znn:4: edges conv3: `pad` is 1,2,2, expected at most half the window 1,3,3: each window must have a voxel",
+        ),
+        (
+            "type conv",
+            "type node_dropout\nratio 0\n",
+            "a.znn:6: edges conv3: `ratio` is `0`, expected the probability that a map is kept, above 0 and at most 1",
+        ),
+        (
+            "type conv\nsize 1,3,3\ninit constant\ninit_args 0.5",
+            "type scale\ninit msra\n",
+            "a.znn:4: edges conv3: `init` is xavier or msra, which are made for kernels",
+        ),
+        (
+            "type transfer",
+            "type concat\n",
+            "a.znn:4: edges conv3: a conv edge leads to the concat group output, which takes the maps of other groups as \
+             they are: give it a group of its own, and that a dummy edge to output",
+        ),
+        (
+            "type transfer",
+            "type normalise\nepsilon 0\n",
+            "a.znn:13: nodes output: `epsilon` is `0`, expected a number above 0",
+        ),
+        (
+            "type transfer",
+            "type normalise\nstatistics mine\n",
+            "a.znn:13: nodes output: `statistics` is `mine`, expected own or running",
+        ),
+        (
+            "function linear",
+            "function exponential_linear\nfunction_args -1\n",
+            "a.znn:14: nodes output: `function_args` is `-1`, expected a number of at least 0",
         ),
         (
             "size 1,3,3",
@@ -458,6 +543,9 @@ fn written_networks_read_back_the_same() {
         let again = ok(&network.to_string());
         assert_eq!(again.network, network, "{text}");
         assert_eq!(again.network.to_string(), network.to_string());
+        let toml = to_toml(&network);
+        let again = parse_toml(&toml, "a.toml").unwrap_or_else(|error| panic!("{toml}: {error}"));
+        assert_eq!(again.network, network, "{toml}");
     };
     round(EVERYTHING);
     for (folder, case) in golden_cases() {
@@ -475,6 +563,61 @@ fn written_networks_read_back_the_same() {
         }
     }
     assert!(read > 20, "{read} network files");
+}
+
+#[test]
+fn a_network_in_toml() {
+    let text = "\
+# Sizes are z, y, x.
+[nodes.in]
+type = 'input'
+size = 1
+
+[nodes.out]
+type = 'transfer'
+size = 3
+function = 'tanh'
+function_args = [1.7159, 0.6666]
+dense = true
+
+[edges.c1]
+type = 'conv'
+size = [1, 3, 3]
+init = 'gaussian'
+init_args = [0, 0.5]
+eta = 0.5
+fft = false
+input = 'in'
+output = 'out'
+";
+    let same = "nodes in\ntype input\nsize 1\nnodes out\ntype transfer\nsize 3\nfunction tanh\nfunction_args \
+                1.7159,0.6666\ndense 1\nedges c1\ntype conv\nsize 1,3,3\ninit gaussian\ninit_args 0,0.5\neta \
+                0.5\nfft 0\ninput in\noutput out\n";
+    assert_eq!(parse_toml(text, "a.toml").unwrap().network, ok(same).network);
+    for (found, wrong, message) in [
+        ("size = 3", "size = -3", "a.toml:8: nodes out: `size` is `-3`, expected"),
+        ("size = [1, 3, 3]", "size = [1, [3], 3]", "a.toml:15: edges c1: `size` is array, expected"),
+        ("input = 'in'", "input = 'on'", "a.toml:20: edges c1: "),
+        (
+            "[nodes.in]",
+            "[layers.in]",
+            "a.toml:2: expected tables [nodes.NAME] and [edges.NAME], found `layers`",
+        ),
+        (
+            "[nodes.in]",
+            "nodes.x = 1\n[nodes.in]",
+            "a.toml:2: nodes x: expected a table of keys, found a value",
+        ),
+        ("dense = true", "dense = ", "a.toml:11: "),
+        ("size = 1\n", "size = 1\nsize = 2\n", "a.toml:5: "),
+    ] {
+        assert!(text.contains(found));
+        let error = parse_toml(text.replace(found, wrong), "a.toml").unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let error = parse_toml("", "a.toml").unwrap_err().to_string();
+    assert_eq!(error, "a.toml: expected tables [nodes.NAME] and [edges.NAME], found none");
+    assert!(parse_toml(b"\xff\xfe", "a.toml").unwrap_err().to_string().contains("not UTF-8"));
 }
 
 /// A chain of groups with random keys.
@@ -533,13 +676,15 @@ proptest! {
     fn random_networks_read_back_the_same(text in any_network()) {
         let network = ok(&text).network;
         prop_assert_eq!(&ok(&network.to_string()).network, &network);
+        prop_assert_eq!(&parse_toml(to_toml(&network), "a.toml").unwrap().network, &network);
         let dense = network.to_dense();
         prop_assert_eq!(&ok(&dense.to_string()).network, &dense);
     }
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parse(bytes, "a.znn");
+        let _ = parse(&bytes, "a.znn");
+        let _ = parse_toml(&bytes, "a.toml");
     }
 
     #[test]

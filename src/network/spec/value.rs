@@ -37,6 +37,17 @@ pub(super) fn not_negative(text: &str) -> Result<f32, String> {
     number(text).filter(|&value| value >= 0.0).ok_or_else(|| "a number of at least 0".to_owned())
 }
 
+/// A finite number above 0.
+pub(super) fn positive(text: &str) -> Result<f32, String> {
+    number(text).filter(|&value| value > 0.0).ok_or_else(|| "a number above 0".to_owned())
+}
+
+/// The place of a feature map, from 0.
+pub(super) fn map(text: &str) -> Result<usize, String> {
+    let expected = || format!("the number of a feature map, counted from 0, below {MAX_MAPS}");
+    text.parse().ok().filter(|map| (0..MAX_MAPS).contains(map)).ok_or_else(expected)
+}
+
 /// A number within 0..=1.
 pub(super) fn fraction(text: &str) -> Result<f32, String> {
     number(text)
@@ -44,12 +55,12 @@ pub(super) fn fraction(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "a number within 0 and 1".to_owned())
 }
 
-/// A number above 0 and at most 1.
-pub(super) fn keep(text: &str) -> Result<f32, String> {
+/// The probability that a `what` is kept, above 0 and at most 1.
+pub(super) fn keep(what: &str, text: &str) -> Result<f32, String> {
     fraction(text)
         .ok()
         .filter(|&value| value > 0.0)
-        .ok_or_else(|| "the probability that a voxel is kept, above 0 and at most 1".to_owned())
+        .ok_or_else(|| format!("the probability that a {what} is kept, above 0 and at most 1"))
 }
 
 /// Numbers separated by commas.

@@ -4,10 +4,11 @@ use std::fmt;
 
 use znn_kernels::Transfer;
 
-use crate::network::{Edge, EdgeOp, Init, Network, Node, NodeKind, UpdateOverrides};
+use crate::network::{Edge, EdgeOp, Init, Network, Node, NodeKind, Normalise, Statistics, UpdateOverrides};
 use crate::volume::Extent;
 
-/// The network's text: reading it gives the same network. Each edge stands behind both of its nodes.
+/// The network's text: reading it gives the same network. Each edge stands behind both of its nodes, and behind those of the
+/// edges before it.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut edges = self.edges().iter().peekable();
@@ -27,15 +28,28 @@ impl fmt::Display for Network {
 
 fn write_node(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
     writeln!(f, "nodes {}", node.name)?;
-    let keyword = match node.kind {
-        NodeKind::Input => "input",
-        NodeKind::Sum => "sum",
-        NodeKind::Transfer(_) => "transfer",
-        NodeKind::Maxout => "maxout",
+    writeln!(f, "type {}\nsize {}", node.kind.keyword(), node.size)?;
+    let has_parameters = match node.kind {
+        NodeKind::Transfer(function) => {
+            write_function(f, function)?;
+            true
+        }
+        NodeKind::ParametricRectifyLinear { slope } => {
+            writeln!(f, "function parametric_rectify_linear\nfunction_args {slope}")?;
+            true
+        }
+        NodeKind::Normalise(Normalise { transfer, epsilon, statistics }) => {
+            write_function(f, transfer)?;
+            writeln!(f, "epsilon {epsilon}")?;
+            match statistics {
+                Statistics::Own => writeln!(f, "statistics own")?,
+                Statistics::Running { fraction } => writeln!(f, "statistics running\nfraction {fraction}")?,
+            }
+            true
+        }
+        _ => false,
     };
-    writeln!(f, "type {keyword}\nsize {}", node.size)?;
-    if let NodeKind::Transfer(function) = node.kind {
-        write_function(f, function)?;
+    if has_parameters {
         if node.init != Init::Zero {
             write_init(f, node.init)?;
         }
@@ -50,25 +64,45 @@ fn write_node(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
 fn write_edge(f: &mut fmt::Formatter<'_>, network: &Network, edge: &Edge) -> fmt::Result {
     writeln!(f, "edges {}\ntype {}", edge.name, edge.op.keyword())?;
     match edge.op {
-        EdgeOp::Conv { size, stride, repeat, init, fft } => {
+        EdgeOp::Conv { size, stride, repeat, init, fft, pad, downsample, share } => {
             writeln!(f, "size {size}\nstride {stride}")?;
-            if repeat != Extent::ONE {
-                writeln!(f, "repeat {repeat}")?;
-            }
-            write_init(f, init)?;
+            write_unless(f, "pad", pad, Extent::ZERO)?;
+            write_unless(f, "downsample", downsample, Extent::ONE)?;
+            write_unless(f, "repeat", repeat, Extent::ONE)?;
             if let Some(fft) = fft {
                 writeln!(f, "fft {}", u8::from(fft))?;
             }
-            write_training(f, &edge.update, edge.seeding)?;
+            match share {
+                Some(owner) => writeln!(f, "share {}", network[owner].name)?,
+                None => write_init(f, init)?,
+            }
+        }
+        EdgeOp::Deconv { size, stride, pad, init } => {
+            writeln!(f, "size {size}\nstride {stride}")?;
+            write_unless(f, "pad", pad, Extent::ZERO)?;
+            write_init(f, init)?;
         }
         EdgeOp::MaxFilter { size, stride } => writeln!(f, "size {size}\nstride {stride}")?,
-        EdgeOp::MaxPool { size } => writeln!(f, "size {size}")?,
-        EdgeOp::Dropout { keep } => writeln!(f, "ratio {keep}")?,
+        EdgeOp::MaxPool { size, downsample, pad } => {
+            writeln!(f, "size {size}")?;
+            write_unless(f, "downsample", downsample, size)?;
+            write_unless(f, "pad", pad, Extent::ZERO)?;
+        }
+        EdgeOp::AveragePool { size } | EdgeOp::Upsample { size } => writeln!(f, "size {size}")?,
+        EdgeOp::Dropout { keep } | EdgeOp::NodeDropout { keep } => writeln!(f, "ratio {keep}")?,
         EdgeOp::Crop { offset } => writeln!(f, "offset {offset}")?,
+        EdgeOp::Scale { init } => write_init(f, init)?,
+        EdgeOp::Slice { first } => writeln!(f, "first {first}")?,
         EdgeOp::Maxout | EdgeOp::Dummy => {}
     }
+    write_training(f, &edge.update, edge.seeding)?;
     writeln!(f, "input {}\noutput {}", network[edge.input].name, network[edge.output].name)?;
     write_extra(f, &edge.extra)
+}
+
+/// A line for a key that has not its default value.
+fn write_unless(f: &mut fmt::Formatter<'_>, key: &str, value: Extent, default: Extent) -> fmt::Result {
+    if value == default { Ok(()) } else { writeln!(f, "{key} {value}") }
 }
 
 fn write_function(f: &mut fmt::Formatter<'_>, function: Transfer) -> fmt::Result {
@@ -81,6 +115,12 @@ fn write_function(f: &mut fmt::Formatter<'_>, function: Transfer) -> fmt::Result
         Transfer::SoftSign => writeln!(f, "function soft_sign"),
         Transfer::Logistic => writeln!(f, "function logistics"),
         Transfer::ForwardLogistic => writeln!(f, "function forward_logistics"),
+        Transfer::ExponentialLinear { amplitude } => {
+            writeln!(f, "function exponential_linear\nfunction_args {amplitude}")
+        }
+        Transfer::LeakyRectifyLinear { slope } => {
+            writeln!(f, "function leaky_rectify_linear\nfunction_args {slope}")
+        }
     }
 }
 

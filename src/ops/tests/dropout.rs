@@ -20,7 +20,14 @@ fn dropout_draws_one_mask_for_both_passes() {
             let (g, before) = (random(&mut rng, maps, extent), random(&mut rng, maps, extent));
             let draw = |from: &Tensor, to: &Tensor, accumulate, key: u64, stream| {
                 run(&[from.clone(), to.clone(), key_of(key)], |plan, site, m| {
-                    dropout(plan, site, m[0], m[1], accumulate, Mask { keep, key: m[2].buffer, stream });
+                    dropout(
+                        plan,
+                        site,
+                        m[0],
+                        m[1],
+                        accumulate,
+                        Mask { keep, key: m[2].buffer, stream, by_map: false },
+                    );
                 })
                 .swap_remove(1)
             };

@@ -22,7 +22,7 @@ fn judge(loss: Loss, p: f64, t: f64) -> (f64, f64) {
 /// Loss, gradient, prediction and outcome of what `operands` say.
 fn evaluate(loss: Loss, x: &Tensor, target: &Tensor, weight: &Tensor) -> (Tensor, Tensor, Outcome) {
     let (maps, extent) = (x.channels(), x.extent());
-    let stats = Tensor::zeros(1, Extent::new(1, 1, loss::stats_len(extent)));
+    let stats = Tensor::zeros(1, Extent::new(1, 1, loss::stats_len(maps, extent)));
     let given = [x.clone(), target.clone(), weight.clone(), stale(maps, extent), stale(maps, extent), stats];
     let mut found = run(&given, |plan, site, m| {
         let [target, weight, gradient, prediction, stats] = [1, 2, 3, 4, 5].map(|i: usize| m[i].buffer);

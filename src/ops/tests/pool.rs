@@ -9,9 +9,13 @@ use crate::ops::{Maps, Site};
 use crate::plan::PlanBuilder;
 use crate::volume::{Extent, Tensor};
 
-/// The places of a window's voxels, its first one at `at`.
-fn window(maximum: Maximum, at: Extent) -> Vec<Extent> {
+/// The places of a window's voxels in an image of extent `input`, its first one at `at`.
+fn window(maximum: Maximum, at: Extent, input: Extent) -> Vec<Extent> {
     match maximum {
+        Maximum::Strided { size, step, pad } => voxels(size)
+            .filter_map(|k| (at * step + k).checked_sub(pad))
+            .filter(|v| v.all(input, |v, n| v < n))
+            .collect(),
         Maximum::Filter { size, dilation } => voxels(size).map(|k| at + k * dilation).collect(),
         Maximum::Pool { size } => voxels(size).map(|k| at * size + k).collect(),
     }
@@ -22,6 +26,7 @@ fn maxima_and_their_gradients() {
     let e = Extent::new;
     let filter = |size, dilation| Maximum::Filter { size, dilation };
     let pool = |size| Maximum::Pool { size };
+    let strided = |size, step, pad| Maximum::Strided { size, step, pad };
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     for (maps, maximum, output, stages) in [
         (3, filter(e(1, 1, 1), e(1, 1, 1)), e(2, 3, 4), 1),
@@ -35,6 +40,10 @@ fn maxima_and_their_gradients() {
         (1, pool(e(1, 1, 3)), e(1, 1, 5), 1),
         (2, pool(e(8, 8, 5)), e(2, 1, 3), 3),
         (2, pool(e(1, 20, 14)), e(2, 2, 3), 2),
+        (2, strided(e(3, 3, 3), e(2, 2, 2), e(1, 1, 1)), e(3, 4, 5), 1),
+        (3, strided(e(1, 2, 3), e(1, 3, 1), e(0, 0, 1)), e(1, 4, 7), 1),
+        (1, strided(e(2, 3, 2), e(2, 1, 3), e(0, 1, 0)), e(3, 5, 4), 1),
+        (2, strided(e(9, 7, 5), e(3, 2, 1), e(4, 3, 2)), e(3, 4, 6), 3),
         // Maps that are divided by planes, with planes whose winners fill no whole floats.
         (1, filter(e(2, 2, 2), e(1, 1, 1)), e(26, 41, 43), 1),
         (1, pool(e(2, 1, 2)), e(26, 41, 43), 1),
@@ -42,6 +51,11 @@ fn maxima_and_their_gradients() {
         let input = match maximum {
             Maximum::Filter { size, dilation } => output + (size - Extent::ONE) * dilation,
             Maximum::Pool { size } => output * size,
+            // One voxel more than is needed, where there is one that belongs to no window.
+            Maximum::Strided { size, step, pad } => {
+                (output - Extent::ONE) * step + size - pad - pad
+                    + step.zip(Extent::ONE, |step, one| usize::from(step > one))
+            }
         };
         assert_eq!(maximum.stages().len(), stages, "{maximum:?}");
         assert_eq!(maximum.output(input), output, "{maximum:?}");
@@ -51,7 +65,8 @@ fn maxima_and_their_gradients() {
         for map in 0..maps {
             for at in voxels(output) {
                 let place = |v: Extent| input.index(v.z, v.y, v.x);
-                let values = window(maximum, at).into_iter().map(|v| (x.channel(map)[place(v)], place(v)));
+                let values =
+                    window(maximum, at, input).into_iter().map(|v| (x.channel(map)[place(v)], place(v)));
                 let (value, winner) = values.max_by(|a, b| a.0.total_cmp(&b.0)).expect("a window of voxels");
                 let out = output.index(at.z, at.y, at.x);
                 expected.0.channel_mut(map)[out] = value;

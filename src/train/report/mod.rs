@@ -3,14 +3,18 @@
 //! The trainer tells an [`Observer`] what happens; [`Reporter`] is the one that shows it on the terminal and keeps
 //! `metrics.jsonl`, `curve.png` and `preview.png` in the folder of the run.
 
+mod chart;
+pub mod comparison;
 pub mod curve;
 pub mod metrics;
 pub mod picture;
 pub mod preview;
 pub mod progress;
 mod reporter;
+mod tensorboard;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::volume::Tensor;
@@ -66,6 +70,14 @@ pub enum ReportError {
     /// The history.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The history for TensorBoard.
+    #[error("{}: cannot write the events for TensorBoard", path.display())]
+    Events {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The curve or the preview.
     #[error(transparent)]
     Picture(#[from] PictureError),

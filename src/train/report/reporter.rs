@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{MetricsWriter, Phase, Record};
 use super::progress::{Progress, Status, Verbosity, clock};
+use super::tensorboard::EventFile;
 use super::{Observer, ReportError, TrainStep, Validation, curve, preview};
 use crate::volume::Tensor;
 
@@ -18,6 +19,8 @@ impl FileNames {
     pub const CURVE: &str = "curve.png";
     /// Input, prediction and label.
     pub const PREVIEW: &str = "preview.png";
+    /// The history for TensorBoard, which knows it by the middle of its name.
+    pub const EVENTS: &str = "events.out.tfevents.znn";
 }
 
 /// How a [`Reporter`] reports.
@@ -38,13 +41,14 @@ const CURVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The progress shows means over about this many iterations.
 const PROGRESS_WINDOW: f64 = 30.0;
 
-/// Shows a run on the terminal and keeps `metrics.jsonl`, `curve.png` and `preview.png`.
+/// Shows a run on the terminal and keeps `metrics.jsonl`, the same for TensorBoard, `curve.png` and `preview.png`.
 #[derive(Debug)]
 pub struct Reporter {
     options: ReporterOptions,
     folder: PathBuf,
     progress: Progress,
     metrics: MetricsWriter,
+    events: EventFile,
     records: Vec<Record>,
     /// Since the last record of training.
     window: Sums,
@@ -97,13 +101,13 @@ impl Reporter {
     /// The reporter of a run that starts now, with an empty history in `folder`, which must exist.
     pub fn create(folder: &Path, options: ReporterOptions) -> Result<Self, ReportError> {
         let metrics = MetricsWriter::create(&folder.join(FileNames::METRICS))?;
-        Ok(Self::new(folder, options, metrics, Vec::new(), 0))
+        Self::new(folder, options, metrics, Vec::new(), 0)
     }
 
     /// The reporter of a run that goes on after `iteration` iterations with the history in `folder`.
     pub fn resume(folder: &Path, options: ReporterOptions, iteration: u64) -> Result<Self, ReportError> {
         let (metrics, records) = MetricsWriter::resume(&folder.join(FileNames::METRICS), iteration)?;
-        Ok(Self::new(folder, options, metrics, records, iteration))
+        Self::new(folder, options, metrics, records, iteration)
     }
 
     fn new(
@@ -112,8 +116,12 @@ impl Reporter {
         metrics: MetricsWriter,
         records: Vec<Record>,
         first_iteration: u64,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ReportError> {
+        let path = folder.join(FileNames::EVENTS);
+        let events = EventFile::create(&path, &records)
+            .map_err(|source| ReportError::Events { path: path.clone(), source })?;
+        Ok(Self {
+            events,
             progress: Progress::new(options.iterations, options.verbosity),
             folder: folder.to_owned(),
             seconds_before: records.last().map_or(0.0, |record| record.seconds),
@@ -125,7 +133,7 @@ impl Reporter {
             first_iteration,
             started: Instant::now(),
             curve_drawn: None,
-        }
+        })
     }
 
     /// The history so far.
@@ -145,6 +153,8 @@ impl Reporter {
 
     fn record(&mut self, record: Record) -> Result<(), ReportError> {
         self.metrics.append(&record)?;
+        let fail = |source| ReportError::Events { path: self.folder.join(FileNames::EVENTS), source };
+        self.events.append(&record).map_err(fail)?;
         self.records.push(record);
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod measure;
 mod plot;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, VersusTorch};
 use super::paper::{Family, WIDTHS};
 use super::pool;
-use super::runner::{Subject, Trainer};
+use super::runner::{SameTrainer, Subject, Trainer};
 use super::side::{Mode, Side};
 use super::torch::TorchArgs;
 use super::torch::network::{Description, Format, side};
@@ -31,8 +32,8 @@ use super::torch::network::{Description, Format, side};
 /// All numbers of threads use the same algorithms, and take turns. Brent's bound is T_1 / P + T_inf, from the times of the
 /// tasks on one thread; efficiency is the speedup over the number of threads; `tasks' time` is what the same tasks take
 /// together with all threads over what they take with one, which is no matter of scheduling. `overhead` is what one thread
-/// of the pool takes beyond a plain loop over the same tasks; the loop's thread is not bound to a processor, so that on a
-/// machine with other load both should be (`taskset -c 0 znn bench scaling`).
+/// of the pool takes beyond a plain loop over the same tasks on the same memory; the loop's thread is not bound to a
+/// processor, so that on a machine with other load both should be (`taskset -c 0 znn bench scaling`).
 ///
 /// With --simulate the recorded tasks also run in virtual time on machines that are not there, by the same scheduling
 /// code; such lines are marked as simulated. Contention for queues and counters, and what tasks cost each other in shared
@@ -293,8 +294,9 @@ impl Times {
         threads: &[usize],
         trainer: impl Fn(usize) -> Result<Trainer, Box<dyn Error>>,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut own = threads.iter().map(|&n| trainer(n)).collect::<Result<Vec<_>, _>>()?;
-        let mut in_order = trainer(1)?.in_order();
+        let one = RefCell::new(trainer(1)?);
+        let (mut in_order, mut by_pool) = (SameTrainer::in_order(&one), SameTrainer::by_pool(&one));
+        let mut more = threads[1..].iter().map(|&n| trainer(n)).collect::<Result<Vec<_>, _>>()?;
         let mut torch: Vec<Side> = Vec::new();
         if let Some(python) = args.torch.python() {
             let description = Description::new(&subject.network, &subject.network.shapes(subject.output)?)?;
@@ -304,8 +306,8 @@ impl Times {
                 }
             }
         }
-        let mut contestants: Vec<&mut dyn Contestant> = vec![&mut in_order];
-        contestants.extend(own.iter_mut().map(|trainer| trainer as &mut dyn Contestant));
+        let mut contestants: Vec<&mut dyn Contestant> = vec![&mut in_order, &mut by_pool];
+        contestants.extend(more.iter_mut().map(|trainer| trainer as &mut dyn Contestant));
         contestants.extend(torch.iter_mut().map(|side| side as &mut dyn Contestant));
         let times = compare(&mut contestants, Turns::of_seconds(args.turn))?;
         let (ours, theirs) = times[1..].split_at(threads.len());

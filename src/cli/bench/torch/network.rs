@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Shapes};
+use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Normalise, Shapes};
 use znn::volume::Extent;
 use znn_kernels::Transfer;
 
@@ -36,9 +36,20 @@ struct Node {
 enum Kind {
     Input,
     Sum,
+    Average,
+    Multiply,
+    Concat,
+    Softmax,
     Transfer {
         #[serde(flatten)]
         function: Function,
+    },
+    Normalise {
+        #[serde(flatten)]
+        function: Function,
+        epsilon: f32,
+        /// `None`: the statistics of the image itself, also in inference.
+        fraction: Option<f32>,
     },
     Maxout,
 }
@@ -52,6 +63,9 @@ enum Function {
     SoftSign,
     Logistic,
     ForwardLogistic,
+    ExponentialLinear { amplitude: f32 },
+    LeakyRectifyLinear { slope: f32 },
+    ParametricRectifyLinear { slope: f32 },
 }
 
 impl From<Transfer> for Function {
@@ -63,6 +77,8 @@ impl From<Transfer> for Function {
             Transfer::SoftSign => Self::SoftSign,
             Transfer::Logistic => Self::Logistic,
             Transfer::ForwardLogistic => Self::ForwardLogistic,
+            Transfer::ExponentialLinear { amplitude } => Self::ExponentialLinear { amplitude },
+            Transfer::LeakyRectifyLinear { slope } => Self::LeakyRectifyLinear { slope },
         }
     }
 }
@@ -79,9 +95,15 @@ struct Edge {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 enum Op {
-    Convolution { kernel: Extent, dilation: Extent },
-    Maximum { size: Extent, dilation: Extent, stride: Extent },
+    Convolution { kernel: Extent, dilation: Extent, stride: Extent, padding: Extent, share: Option<String> },
+    Deconvolution { kernel: Extent, dilation: Extent, stride: Extent, padding: Extent, rest: Extent },
+    Maximum { size: Extent, dilation: Extent, stride: Extent, padding: Extent },
+    Mean { size: Extent },
+    Upsample { size: Extent },
     Dropout { keep: f32 },
+    NodeDropout { keep: f32 },
+    Scale,
+    Slice { first: usize, maps: usize },
     Crop { offset: Extent },
     Identity,
 }
@@ -106,10 +128,31 @@ impl Description {
                 EdgeOp::Conv { repeat, .. } if repeat != Extent::ONE => {
                     return Err(NotInTorch { edge: edge.name.clone() });
                 }
-                EdgeOp::Conv { size, .. } => Op::Convolution { kernel: size, dilation },
-                EdgeOp::MaxFilter { size, .. } => Op::Maximum { size, dilation, stride: Extent::ONE },
-                EdgeOp::MaxPool { size } => Op::Maximum { size, dilation: Extent::ONE, stride: size },
+                EdgeOp::Conv { size, pad, downsample, share, .. } => Op::Convolution {
+                    kernel: size,
+                    dilation,
+                    stride: downsample,
+                    padding: pad,
+                    share: share.map(|owner| network[owner].name.clone()),
+                },
+                EdgeOp::Deconv { size, stride, pad, .. } => {
+                    let steps = (shapes[edge.input].extent - Extent::ONE) * stride;
+                    let reach = (size - Extent::ONE) * dilation + Extent::ONE;
+                    let rest = shapes[edge.output].extent + pad + pad - steps - reach;
+                    Op::Deconvolution { kernel: size, dilation, stride, padding: pad, rest }
+                }
+                EdgeOp::MaxFilter { size, .. } => {
+                    Op::Maximum { size, dilation, stride: Extent::ONE, padding: Extent::ZERO }
+                }
+                EdgeOp::MaxPool { size, downsample, pad } => {
+                    Op::Maximum { size, dilation: Extent::ONE, stride: downsample, padding: pad }
+                }
+                EdgeOp::AveragePool { size } => Op::Mean { size },
+                EdgeOp::Upsample { size } => Op::Upsample { size },
                 EdgeOp::Dropout { keep } => Op::Dropout { keep },
+                EdgeOp::NodeDropout { keep } => Op::NodeDropout { keep },
+                EdgeOp::Scale { .. } => Op::Scale,
+                EdgeOp::Slice { first } => Op::Slice { first, maps: network[edge.output].size },
                 EdgeOp::Crop { offset } => Op::Crop { offset },
                 EdgeOp::Maxout | EdgeOp::Dummy => Op::Identity,
             };
@@ -120,6 +163,16 @@ impl Description {
             let kind = match node.kind {
                 NodeKind::Input => Kind::Input,
                 NodeKind::Sum => Kind::Sum,
+                NodeKind::Average => Kind::Average,
+                NodeKind::Multiply => Kind::Multiply,
+                NodeKind::Concat => Kind::Concat,
+                NodeKind::Softmax => Kind::Softmax,
+                NodeKind::ParametricRectifyLinear { slope } => {
+                    Kind::Transfer { function: Function::ParametricRectifyLinear { slope } }
+                }
+                NodeKind::Normalise(Normalise { transfer, epsilon, statistics }) => {
+                    Kind::Normalise { function: transfer.into(), epsilon, fraction: statistics.fraction() }
+                }
                 NodeKind::Transfer(transfer) => Kind::Transfer { function: transfer.into() },
                 NodeKind::Maxout => Kind::Maxout,
             };

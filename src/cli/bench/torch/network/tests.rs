@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use znn::engine::{Engine, EngineOptions};
 use znn::infer::Predictor;
 use znn::network::{Parameters, spec};
 use znn::ops::loss::Loss;
-use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
+use znn::train::{Inspection, Settings, StepOptions, TrainingStep, Wanted};
 use znn::volume::Tensor;
 
 use super::*;
@@ -59,6 +60,57 @@ const FLAT: &str = "
     nodes h2 type=transfer function=linear size=3
 ";
 
+/// What makes images smaller and larger again, and what joins them.
+const RESIZING: &str = "
+    nodes in type=input size=2
+    edges a type=conv init=msra size=1,3,3 pad=0,1,1 input=in output=a
+    nodes a type=transfer function=exponential_linear size=3
+    edges d type=conv init=msra size=2,3,3 pad=1,1,1 downsample=1,2,2 input=a output=b
+    nodes b type=transfer function=leaky_rectify_linear function_args=0.2 size=5
+    edges r type=conv init=msra size=3,3,3 pad=1,1,1 input=b output=c
+    edges rr type=dummy input=b output=c
+    nodes c type=transfer function=exponential_linear function_args=0.7 size=5
+    edges u type=deconv init=msra size=1,2,2 stride=1,2,2 input=c output=u
+    nodes u type=transfer function=parametric_rectify_linear size=3
+    edges v type=deconv init=msra size=2,3,3 stride=1,2,2 pad=0,1,1 input=c output=v
+    nodes v type=transfer function=tanh size=2
+    edges w type=crop offset=1,0,0 input=v output=w
+    nodes w type=sum size=2
+    edges z type=conv init=msra size=2,1,1 input=u output=x
+    nodes x type=normalise function=exponential_linear size=3
+    edges c1 type=dummy input=x output=cat
+    edges c2 type=scale input=a output=cat
+    edges c3 type=dummy input=w output=cat
+    nodes cat type=concat size=8
+    edges s type=slice first=2 input=cat output=y
+    edges cc type=conv init=msra size=1,1,3 pad=0,0,1 input=cat output=y
+    nodes y type=normalise statistics=own size=4
+    edges p type=max_pool size=1,3,3 downsample=1,2,2 pad=0,1,1 input=y output=p
+    nodes p type=sum size=4
+    edges q type=average_pool size=1,2,2 input=y output=q
+    nodes q type=sum size=4
+    edges m1 type=dummy input=p output=m
+    edges m2 type=conv init=msra size=1,1,1 input=q output=m
+    nodes m type=multiply size=4
+    edges e1 type=upsample size=1,2,2 input=m output=e
+    edges e2 type=dummy input=y output=e
+    nodes e type=average size=4
+    edges o1 type=conv init=msra size=1,3,3 pad=0,1,1 input=e output=o
+    edges o2 type=conv share=o1 size=1,3,3 pad=0,1,1 input=y output=o
+    nodes o type=softmax size=3
+";
+
+/// The residual 3D U-Net of `examples`, with few maps.
+fn unet() -> Arc<Network> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/networks/unet3d.znn");
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (many, few) in [("size 28\n", "size 3\n"), ("size 36\n", "size 4\n"), ("size 48\n", "size 5\n")] {
+        assert!(text.contains(many));
+        text = text.replace(many, few);
+    }
+    Arc::new(spec::parse(text.replace("size 64\n", "size 6\n"), "unet3d.znn").unwrap().network)
+}
+
 #[test]
 fn sizes_and_dilations_are_those_of_the_network() {
     let network = network(EVERYTHING);
@@ -76,11 +128,12 @@ fn sizes_and_dilations_are_those_of_the_network() {
     assert_eq!(
         node("s")["edges"][0],
         json!({"name": "f", "from": place("h"), "op": "maximum",
-               "size": [2, 2, 2], "dilation": [1, 1, 1], "stride": [1, 1, 1]})
+               "size": [2, 2, 2], "dilation": [1, 1, 1], "stride": [1, 1, 1], "padding": [0, 0, 0]})
     );
     assert_eq!(
         node("t")["edges"][0],
-        json!({"name": "d", "from": place("s"), "op": "convolution", "kernel": [1, 3, 3], "dilation": [2, 2, 2]})
+        json!({"name": "d", "from": place("s"), "op": "convolution", "kernel": [1, 3, 3], "dilation": [2, 2, 2],
+               "stride": [1, 1, 1], "padding": [0, 0, 0], "share": null})
     );
     assert_eq!(node("w")["edges"][0]["op"], "crop");
     for (place, node) in nodes.iter().enumerate() {
@@ -107,30 +160,64 @@ struct Outputs {
     outputs: Vec<Vec<f32>>,
 }
 
+/// The gradients of the last iteration, by the names of edges and nodes.
+#[derive(Deserialize)]
+struct Gradients {
+    edges: BTreeMap<String, Vec<f32>>,
+    nodes: BTreeMap<String, Vec<f32>>,
+}
+
 fn assert_near(found: &[Tensor], expected: &Outputs, what: &str) {
     assert_eq!(found.len(), expected.outputs.len());
     for (found, expected) in found.iter().zip(&expected.outputs) {
-        let (mut error, mut size) = (0.0, 0.0);
-        assert_eq!(found.data().len(), expected.len());
-        for (a, b) in found.data().iter().zip(expected) {
-            error += f64::from(a - b).powi(2);
-            size += f64::from(*b).powi(2);
-        }
-        assert!(size > 0.0 && error.sqrt() <= 1e-4 * size.sqrt(), "{what}: {error} of {size}");
+        assert_same(found.data(), expected, 1.0, 1e-4, what);
     }
 }
 
-/// Both engines compute the same outputs from the same weights, before and after some iterations of training.
+/// `found` is `factor` times `expected`, but for rounding.
+fn assert_same(found: &[f32], expected: &[f32], factor: f64, tolerance: f64, what: &str) {
+    let (mut error, mut size) = (0.0, 0.0);
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (a, b) in found.iter().zip(expected) {
+        let b = factor * f64::from(*b);
+        error += (f64::from(*a) - b).powi(2);
+        size += b.powi(2);
+    }
+    assert!(size > 0.0 && error.sqrt() <= tolerance * size.sqrt(), "{what}: {error} of {size}");
+}
+
+/// Both engines find the same gradients of all parameters in the first iteration.
+fn assert_gradients(network: &Network, found: &Inspection, expected: &Gradients, voxels: f64) {
+    for (edge, gradient) in network.edges().iter().zip(&found.weight_gradients) {
+        assert_eq!(gradient.is_some(), expected.edges.contains_key(&edge.name), "edges {}", edge.name);
+        if let Some(gradient) = gradient {
+            assert_same(gradient, &expected.edges[&edge.name], voxels, 1e-4, &edge.name);
+        }
+    }
+    for (node, gradient) in network.nodes().iter().zip(&found.bias_gradients) {
+        assert_eq!(gradient.is_some(), expected.nodes.contains_key(&node.name), "nodes {}", node.name);
+        if let Some(gradient) = gradient {
+            assert_same(gradient, &expected.nodes[&node.name], voxels, 1e-4, &node.name);
+        }
+    }
+}
+
+/// Both engines compute the same outputs from the same weights, before and after some iterations of training, and the same
+/// gradients.
 #[test]
 fn both_engines_compute_the_same() {
     const ITERATIONS: usize = 3;
-    const ETA: f32 = 0.003;
     let Some(python) = std::env::var_os("ZNN_TORCH_PYTHON").map(PathBuf::from) else {
         println!("skipped: ZNN_TORCH_PYTHON names no Python with PyTorch");
         return;
     };
-    for (text, output) in [(EVERYTHING, Extent::new(2, 3, 4)), (FLAT, Extent::new(1, 4, 6))] {
-        let network = network(text);
+    // A U-Net whose weights nothing has normalised is steep.
+    for (network, output, eta) in [
+        (network(EVERYTHING), Extent::new(2, 3, 4), 0.003),
+        (network(FLAT), Extent::new(1, 4, 6), 0.003),
+        (network(RESIZING), Extent::new(2, 6, 8), 0.1),
+        (unet(), Extent::new(3, 16, 24), 1e-4),
+    ] {
         let shapes = network.shapes(output).unwrap();
         let description = Description::new(&network, &shapes).unwrap();
         let mut parameters = Parameters::init(&network, 7);
@@ -151,7 +238,7 @@ fn both_engines_compute_the_same() {
             momentum: 0.9,
             weight_decay: 0.0,
             algorithm: Choice::Estimate,
-            inspect: false,
+            inspect: true,
         };
         let mut step = TrainingStep::new(&engine, &network, output, &options).unwrap();
         let mut predictor = Predictor::new(&engine, &network, &parameters, output, Choice::Estimate).unwrap();
@@ -168,7 +255,7 @@ fn both_engines_compute_the_same() {
         let inputs: Vec<&Tensor> = images.iter().collect();
         let mut sides = Format::ALL.map(|format| {
             let setup = json!({
-                "network": description, "mode": Mode::Training, "threads": 1, "format": format, "eta": ETA,
+                "network": description, "mode": Mode::Training, "threads": 1, "format": format, "eta": eta,
                 "parameters": {"edges": edges, "nodes": nodes},
                 "images": images.iter().map(Tensor::data).collect::<Vec<_>>(),
             });
@@ -178,16 +265,22 @@ fn both_engines_compute_the_same() {
         let targets: Vec<Tensor> =
             before.iter().map(|output| Tensor::zeros(output.channels(), output.extent())).collect();
         let wanted: Vec<Wanted<'_>> = targets.iter().map(|target| Wanted { target, weight: None }).collect();
+        let mut first = None;
         for _ in 0..ITERATIONS {
-            step.run(&inputs, &wanted, Settings { eta: ETA, factor: 1.0, key: 0 }).unwrap();
+            step.run(&inputs, &wanted, Settings { eta, factor: 1.0, key: 0 }).unwrap();
+            first.get_or_insert(step.inspect().unwrap());
         }
+        let first = first.unwrap();
         step.store(&mut parameters).unwrap();
         predictor.load(&parameters).unwrap();
         let after = predictor.predict(&inputs).unwrap();
         for side in &mut sides {
             let ask_outputs = json!({"outputs": true});
             assert_near(&before, &side.ask(&ask_outputs), "before training");
-            let Answer { seconds } = side.ask(&Question { iterations: ITERATIONS });
+            side.ask::<Answer>(&Question { iterations: 1 });
+            let gradients: Gradients = side.ask(&json!({"gradients": true}));
+            assert_gradients(&network, &first, &gradients, output.len() as f64);
+            let Answer { seconds } = side.ask(&Question { iterations: ITERATIONS - 1 });
             assert!(seconds > 0.0);
             assert_near(after, &side.ask(&ask_outputs), "after training");
         }
