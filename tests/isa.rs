@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Images, network, random};
 use znn::conv::{Choice, Method};
 use znn::engine::{Engine, EngineError, EngineOptions};
-use znn::infer::{Border, DenseOptions, dense};
+use znn::infer::{DenseOptions, dense};
 use znn::network::{Network, Parameters};
 use znn::ops::loss::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep};
@@ -127,7 +127,7 @@ fn tiers_predict_alike() {
     let volume = random(9, 2, Extent::new(5, 12, 77));
     for method in Method::ALL {
         let algorithm = Choice::Fixed(method);
-        let options = DenseOptions { border: Border::Mirror, tile: None, memory: 1 << 30, algorithm };
+        let options = DenseOptions { memory: 1 << 30, algorithm, ..DenseOptions::default() };
         let predict = |isa| {
             let engine = engine(isa).expect("an engine");
             let found = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);

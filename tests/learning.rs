@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::Value;
 use support::{Desk, NET, TRAIN};
-use znn::data::tiff::SampleType;
+use znn::data::NumberType;
 use znn::network::weights_file::{self, Model};
 use znn::volume::{Extent, Tensor};
 
@@ -104,7 +104,7 @@ fn write_classes(desk: &Desk) {
             .data_mut()
             .iter_mut()
             .for_each(|label| *label = if *label > 0.0 { 1.0 + *label % 2.0 } else { 0.0 });
-        desk.write_volume(to, &labels, SampleType::U8);
+        desk.write_volume(to, &labels, NumberType::U8);
     }
 }
 
@@ -141,6 +141,32 @@ fn classes_are_learned_with_the_softmax_inside_or_outside() {
             );
         }
     }
+    // The prediction is of probabilities whichever way; scores and classes are there for the asking.
+    let mut largest = Vec::new();
+    for run in ["outside", "inside"] {
+        desk.succeed(&format!("infer --model {run} --input raw.tif --output p.tif --valid"));
+        desk.succeed(&format!("infer --model {run} --input raw.tif --output s.tif --valid --scores"));
+        desk.succeed(&format!("infer --model {run} --input raw.tif --output c.tif --valid --format classes"));
+        let [p, s] = ["p", "s"].map(|name| {
+            let names = [format!("{name}.tif"), format!("{name}_1.tif"), format!("{name}_2.tif")];
+            names.map(|name| desk.volume(&name))
+        });
+        let classes = desk.volume("c.tif");
+        let mut outside_of_range = 0;
+        for voxel in 0..classes.data().len() {
+            let [p, s] = [&p, &s].map(|maps| [0, 1, 2].map(|map| f64::from(maps[map].data()[voxel])));
+            let sum: f64 = s.iter().map(|score| score.exp()).sum();
+            for map in 0..3 {
+                assert!((p[map] - s[map].exp() / sum).abs() < 1e-5, "{run}: {p:?} of {s:?}");
+            }
+            assert!(p.iter().all(|&q| q <= p[classes.data()[voxel] as usize]));
+            outside_of_range += usize::from(s.iter().any(|score| !(0.0..=1.0).contains(score)));
+        }
+        assert!(outside_of_range > 0, "scores are no probabilities");
+        largest.push(classes);
+    }
+    let same = largest[0].data().iter().zip(largest[1].data()).filter(|(a, b)| a == b).count();
+    assert!(same * 100 >= 99 * largest[0].data().len(), "{same} of {}", largest[0].data().len());
     let losses: Vec<f64> = outside.iter().filter_map(|record| record["loss"].as_f64()).collect();
     assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
 
@@ -155,7 +181,7 @@ fn a_label_without_a_class_is_named() {
     write_classes(&desk);
     let mut labels = desk.volume("classes.tif");
     labels.data_mut()[44 * 40 + 44 * 3 + 5] = 7.0;
-    desk.write_volume("classes.tif", &labels, SampleType::U8);
+    desk.write_volume("classes.tif", &labels, NumberType::U8);
     desk.write("net.znn", NET.replace("function linear\nsize 2", "function linear\nsize 3"));
     let output = desk.znn(&format!("{CLASSES} --out run"));
     let stderr = support::text(&output.stderr);
@@ -174,7 +200,7 @@ fn groups_have_images_labels_and_targets_of_their_own() {
     desk.write_volume(
         "prior.tif",
         &Tensor::from_fn(1, Extent::new(4, 40, 44), |i| (i % 7) as f32),
-        SampleType::F32,
+        NumberType::F32,
     );
     let second = "\nnodes prior\ntype input\nsize 1\n\nedges p\ntype conv\ninit msra\nsize 2,10,10\ninput prior\n\
         output classes\n\nedges conv3\ntype conv\ninit msra\nsize 2,3,3\ninput dropped1\noutput classes\n\n\
@@ -210,7 +236,7 @@ fn a_number_that_is_not_finite_stops_the_run_and_is_found() {
     let model = |name: &str| weights_file::load(&desk.path("run").join(name));
     let mut image = desk.volume("raw.tif");
     image.data_mut()[1000..1100].fill(3e38);
-    desk.write_volume("huge.tif", &image, SampleType::F32);
+    desk.write_volume("huge.tif", &image, NumberType::F32);
     let train = TRAIN.replace("raw.tif --labels", "huge.tif --labels");
     let output = desk.znn(&format!("{train} --preprocess none --iterations 200 --out run"));
     let stderr = support::text(&output.stderr);

@@ -63,7 +63,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR", help_heading = "What to train")]
     out: Option<PathBuf>,
 
-    /// The training images, one file for each volume: multi-page TIFF of 8 or 16 bits or floats, or HDF5 (/main).
+    /// The training images, one file for each volume: TIFF, HDF5, Zarr, N5, NIfTI, NPY or raw
+    /// (docs/volumes.md).
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
     images: Option<Vec<PathBuf>>,
     /// The labels of the training images, of the same size: 0 is boundary, anything else the inside of a cell (for

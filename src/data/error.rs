@@ -41,6 +41,16 @@ pub enum DataError {
     /// An HDF5 file cannot be read or written, or holds no volume.
     #[error(transparent)]
     Hdf5(#[from] crate::hdf5::Hdf5Error),
+    /// A volume of another format is damaged, or is not as expected.
+    #[error("{}, {place}: {reason}", path.display())]
+    Format {
+        /// The file or folder.
+        path: PathBuf,
+        /// The place in it.
+        place: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A raw volume and its size do not fit together.
     #[error("{}: {reason}", path.display())]
     Raw {
@@ -178,6 +188,11 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// What is wrong at a place of a file.
+    pub(crate) fn format(path: &std::path::Path, place: &str, reason: impl Into<String>) -> Self {
+        Self::Format { path: path.to_owned(), place: place.to_owned(), reason: reason.into() }
+    }
+
     /// `map_err` for the calls of the operating system.
     pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -175,13 +175,24 @@ fn check_values(name: &str, role: &'static str, tensor: &Tensor) -> Result<(), D
 /// # Errors
 /// With the first that is not.
 pub fn check_finite(name: &str, role: &'static str, tensor: &Tensor) -> Result<(), DataError> {
+    check_finite_at(name, role, tensor, Extent::ZERO)
+}
+
+/// As [`check_finite`], of the part of a volume whose first voxel is at `origin`.
+pub(crate) fn check_finite_at(
+    name: &str,
+    role: &'static str,
+    tensor: &Tensor,
+    origin: Extent,
+) -> Result<(), DataError> {
     let extent = tensor.extent();
     match tensor.data().iter().position(|v| !v.is_finite()) {
         None => Ok(()),
         Some(i) => {
             let voxel = i % extent.len();
-            let position =
+            let inside =
                 Extent::new(voxel / (extent.y * extent.x), voxel / extent.x % extent.y, voxel % extent.x);
+            let position = origin + inside;
             Err(DataError::NotFinite { name: name.to_owned(), role, value: tensor.data()[i], position })
         }
     }

@@ -8,7 +8,7 @@ use super::step::OutputLoss;
 use crate::data::{
     DataError, OutputOptions, Rebalance, Target, TrainingVolume, check_finite, synthetic, volume_file,
 };
-use crate::network::{Network, NodeId, NodeKind};
+use crate::network::{Network, NodeId};
 use crate::ops::loss::Loss;
 use crate::volume::{Extent, Tensor};
 
@@ -68,7 +68,7 @@ pub(super) fn outputs(network: &Network, job: &Job) -> Result<Vec<OutputGroup>, 
                 return Err(TrainError::Outputs { found: found(), target: wanted.to_string(), expected });
             };
             let kind = plan.loss.unwrap_or(job.loss).resolve(target)?;
-            let gives_probabilities = gives_probabilities(network, node);
+            let gives_probabilities = network.gives_probabilities(node);
             let rebalance = match plan.class_weights {
                 Some(ClassWeighting::Balanced) => Some(Rebalance::Global),
                 _ => plan.rebalance.and_then(Into::into),
@@ -82,11 +82,6 @@ pub(super) fn outputs(network: &Network, job: &Job) -> Result<Vec<OutputGroup>, 
             Ok(OutputGroup { kind, loss, options: OutputOptions { target, rebalance, class_weights } })
         })
         .collect()
-}
-
-/// Whether the values of a node are probabilities already: a softmax of the network's own.
-pub fn gives_probabilities(network: &Network, node: NodeId) -> bool {
-    network[node].kind == NodeKind::Softmax
 }
 
 /// The loss of that kind; the softmax is not taken again where the network ends in one.

@@ -42,7 +42,7 @@ pub mod notes {
     pub const ITERATION: &str = "iteration";
     /// Seconds of training.
     pub const SECONDS: &str = "seconds";
-    /// The loss: `softmax` means that a prediction is the softmax of the outputs.
+    /// The loss of each output, separated by commas: `softmax` means that a prediction is the softmax of its maps.
     pub const LOSS: &str = "loss";
     /// How images are normalised.
     pub const PREPROCESS: &str = "preprocess";
@@ -52,6 +52,8 @@ pub mod notes {
     pub const OPTIMISER: &str = "optimiser";
     /// How far the schedule `plateau` has come.
     pub const PLATEAU: &str = "plateau";
+    /// What was learned: `boundary`, `affinity`, ...
+    pub const TARGET: &str = "target";
 }
 
 /// The network of the demo.
@@ -214,7 +216,8 @@ pub enum End {
 /// A training run, ready to begin or to go on.
 pub struct Trainer {
     job: Job,
-    loss: LossKind,
+    /// Of each output, the loss that `auto` stands for.
+    kinds: Vec<LossKind>,
     network: Arc<Network>,
     engine: Engine,
     step: TrainingStep,
@@ -326,7 +329,7 @@ impl Trainer {
         warnings.extend(engine.take_warnings());
         make_folder(&job.out, &model_path)?;
         Ok(Self {
-            loss: outputs[0].kind,
+            kinds: outputs.iter().map(|output| output.kind).collect(),
             job,
             network,
             engine,
@@ -557,9 +560,10 @@ impl Trainer {
             (notes::ITERATION, self.iteration.to_string()),
             (notes::PATCHES, self.patches.to_string()),
             (notes::SECONDS, self.seconds.to_string()),
-            (notes::LOSS, self.loss.to_string()),
+            (notes::LOSS, self.kinds.iter().map(LossKind::to_string).collect::<Vec<_>>().join(",")),
             (notes::PREPROCESS, self.job.preprocess.name().to_owned()),
             (notes::OPTIMISER, self.job.optimiser.to_string()),
+            (notes::TARGET, self.job.target.to_string()),
         ]);
         if self.job.schedule == ScheduleKind::Plateau {
             notes.insert(notes::PLATEAU, self.plateau.to_string());

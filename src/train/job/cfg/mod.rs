@@ -119,19 +119,23 @@ pub fn read_training(path: &Path) -> Result<Training, JobError> {
     Ok(Training { layer, warnings, current })
 }
 
-/// Reads the inference job in the file at `path`.
+/// Reads the inference job in the file at `path`; `range` is in place of its `forward_range`.
 ///
 /// # Errors
 /// As [`read_training`].
-pub fn read_forward(path: &Path) -> Result<Forward, JobError> {
+pub fn read_forward(path: &Path, range: Option<&str>) -> Result<Forward, JobError> {
     let (files, mut warnings) = Files::read(path)?;
     let keys = Keys::read(&files.cfg, &mut warnings)?;
     let network = spec::read(&keys.net()?)?.network;
     let data = files.data_set(&network)?;
     warnings.extend_from_slice(data.warnings());
-    let range = keys.required("forward_range")?;
-    let samples = files.samples(&data, range)?;
+    let given = range.map(|range| Entry { key: "--range".to_owned(), value: range.to_owned(), line: 0 });
+    let samples = match &given {
+        Some(range) => files.samples(&data, range)?,
+        None => files.samples(&data, keys.required("forward_range")?)?,
+    };
     if let Some(sample) = samples.iter().find(|sample| sample.images.iter().any(|i| *i != sample.images[0])) {
+        let range = keys.required("forward_range")?;
         let message = format!("sample {} has several images: a prediction is of one", sample.id);
         return Err(files.cfg.error(range.line, message).into());
     }

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::conv::Method;
-use crate::data::Rebalance;
+use crate::data::{Preprocess, Rebalance};
 use crate::network::hdf5_file::Layout;
 use crate::train::job::Malis;
 use crate::volume::Extent;
@@ -120,8 +120,9 @@ fn every_key_has_its_meaning() {
         "the native form is the same"
     );
 
-    let forward = read_forward(&desk.path("job.cfg")).unwrap();
-    let images: Vec<_> = forward.samples.iter().map(|s| (s.id, s.image.clone(), s.preprocess)).collect();
+    let forward = read_forward(&desk.path("job.cfg"), None).unwrap();
+    let images: Vec<_> =
+        forward.samples.iter().map(|s| (s.id, s.images[0].image.clone(), s.images[0].preprocess)).collect();
     assert_eq!(
         images,
         [(1, desk.path("raw1.tif"), Preprocess::Standard2d), (3, desk.path("raw2.tif"), Preprocess::None)]
@@ -240,10 +241,10 @@ fn samples_of_several_images_and_labels_become_tables() {
     let (lbl1, lbl2) = (desk.path("lbl1.tif"), desk.path("lbl2.tif"));
     let input = job.input("mito");
     assert_eq!((input.images, input.val_images), (vec![raw2.clone(), raw2.clone()], vec![raw2]));
-    assert_eq!(input.preprocess.unwrap().0, crate::data::Preprocess::None);
+    assert_eq!(input.preprocess.unwrap().0, Preprocess::None);
     let input = job.input("input");
     assert_eq!(input.images, [raw1.clone(), raw1]);
-    assert_eq!(input.preprocess.unwrap().0, crate::data::Preprocess::Standard2d);
+    assert_eq!(input.preprocess.unwrap().0, Preprocess::Standard2d);
     // A sample that names one label gives it to every output.
     let output = job.output("output");
     assert_eq!((output.labels, output.val_labels), (vec![lbl1, lbl2.clone()], vec![lbl2.clone()]));
@@ -370,6 +371,6 @@ proptest! {
         if let Ok(training) = desk.training() {
             prop_assert!(Job::from_layers(&[training.layer]).is_ok());
         }
-        let _ = read_forward(&desk.path("job.cfg"));
+        let _ = read_forward(&desk.path("job.cfg"), None);
     }
 }
