@@ -14,7 +14,7 @@ use super::step::{Outcome, OutputLoss, Settings, StepError, StepOptions, Trainin
 use super::validation::Validator;
 use super::{groups, hdf5_run};
 use crate::atomic_file;
-use crate::data::{Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions};
+use crate::data::{DataError, LabelWarning, Prefetcher, Sample, Sampler};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
 use crate::network::model_file::{self, ModelFileError};
@@ -22,7 +22,7 @@ use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
 use crate::plan::PlanError;
 use crate::trace::TraceFile;
-use crate::volume::{Extent, Tensor};
+use crate::volume::Tensor;
 
 /// The names of the files in the folder of a run that resuming needs.
 pub struct FileNames;
@@ -261,22 +261,8 @@ impl Trainer {
         let network = Arc::new(network);
         groups::check(&network, &job)?;
         let outputs = groups::outputs(&network, &job)?;
-        let shapes = network.shapes(job.output_size)?;
-        let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
-        let sampler = |volumes, stream, augment| {
-            let options = SamplerOptions {
-                seed: job.seed,
-                stream,
-                target: outputs[0].options.target,
-                mirror: job.mirror,
-                augment,
-                rebalance: outputs[0].options.rebalance,
-            };
-            let outputs = outputs.iter().map(|output| output.options.clone()).collect();
-            Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
-        };
-        let [training, validation] = groups::volumes(&job, &network)?;
-        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
+        let (training, validation) = groups::samplers(&job, &network, &outputs)?;
+        let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
@@ -318,10 +304,9 @@ impl Trainer {
             }
         };
         step.load(&parameters)?;
-        let validator = match validation.is_empty() {
-            true => None,
-            false => {
-                let sampler = sampler(validation, 1, Augment::NONE)?;
+        let validator = match validation {
+            None => None,
+            Some(sampler) => {
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &outputs)?)
             }
