@@ -7,6 +7,7 @@ mod groups;
 mod hdf5_run;
 pub mod job;
 pub mod report;
+mod samples;
 pub mod schedule;
 mod step;
 mod trainer;
@@ -16,6 +17,7 @@ pub use check::{CheckError, Derivative, check, natural_loss};
 pub use diagnosis::{DiagnosisError, Finding, Place, Summary, Suspect, diagnose};
 pub use error::TrainError;
 pub use hdf5_run::{import, records, statistics};
+pub use samples::preview;
 pub use step::{
     Clip, Inspection, Optimiser, Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted,
 };

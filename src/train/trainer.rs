@@ -15,13 +15,13 @@ use super::step::{Outcome, OutputLoss, Settings, StepOptions, TrainingStep, Want
 use super::validation::Validator;
 use super::{groups, hdf5_run};
 use crate::atomic_file;
-use crate::data::{Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions};
+use crate::data::{DataError, LabelWarning, Prefetcher, Sample, Sampler};
 use crate::engine::{Engine, EngineOptions};
 use crate::network::model_file;
 use crate::network::weights_file::{self, Model};
 use crate::network::{Network, Parameters, spec};
 use crate::trace::TraceFile;
-use crate::volume::{Extent, Tensor};
+use crate::volume::Tensor;
 
 /// The names of the files in the folder of a run that resuming needs.
 pub struct FileNames;
@@ -128,22 +128,8 @@ impl Trainer {
         let network = Arc::new(network);
         groups::check(&network, &job)?;
         let outputs = groups::outputs(&network, &job)?;
-        let shapes = network.shapes(job.output_size)?;
-        let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
-        let sampler = |volumes, stream, augment| {
-            let options = SamplerOptions {
-                seed: job.seed,
-                stream,
-                target: outputs[0].options.target,
-                mirror: job.mirror,
-                augment,
-                rebalance: outputs[0].options.rebalance,
-            };
-            let outputs = outputs.iter().map(|output| output.options.clone()).collect();
-            Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
-        };
-        let [training, validation] = groups::volumes(&job, &network)?;
-        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
+        let (training, validation) = groups::samplers(&job, &network, &outputs)?;
+        let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
@@ -185,10 +171,9 @@ impl Trainer {
             }
         };
         step.load(&parameters)?;
-        let validator = match validation.is_empty() {
-            true => None,
-            false => {
-                let sampler = sampler(validation, 1, Augment::NONE)?;
+        let validator = match validation {
+            None => None,
+            Some(sampler) => {
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &outputs)?)
             }
