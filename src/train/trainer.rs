@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::diagnosis::{self, Finding, Place, Suspect};
-use super::job::{Job, JobError, LossKind};
+use super::job::{Job, JobError, LossKind, OptimiserKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
 use super::schedule::{Plateau, Schedule, ScheduleKind};
 use super::step::{Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted};
@@ -264,6 +264,10 @@ impl Trainer {
         let (training, validation) = groups::samplers(&job, &network, &outputs)?;
         let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
+        if job.optimiser != OptimiserKind::Sgd && job.momentum > 0.0 && !job.demo {
+            let name = job.optimiser.to_string();
+            warnings.push(format!("momentum has no effect with the optimiser {name}: see beta1"));
+        }
 
         let options = StepOptions {
             momentum: job.momentum as f32,
