@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use znn::data::tiff::{self, SampleType};
 use znn::data::{DataError, check_finite, volume_file};
-use znn::segment::{self, Scores, WatershedOptions};
+use znn::segment::{self, BoundaryScores, Scores, WatershedOptions};
 use znn::train::report::Verbosity;
 use znn::train::report::picture::PictureError;
 use znn::train::report::preview::{self, Panel};
@@ -56,6 +56,9 @@ pub struct SegmentArgs {
     /// their connected components are the segments.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
+    /// How far apart boundaries may lie that are taken as the same in the comparison.
+    #[arg(long, value_name = "VOXELS", default_value_t = 2.0, requires = "truth")]
+    tolerance: f32,
     /// Write a picture of the middle section, as PNG.
     #[arg(long, value_name = "FILE.png")]
     preview: Option<PathBuf>,
@@ -97,6 +100,9 @@ pub fn run(args: &SegmentArgs, verbosity: Verbosity) -> CommandResult {
     let maps = read_inputs(&args.inputs)?;
     let extent = maps.extent();
     let truth = args.truth.as_deref().map(|path| read_truth(path, extent, args)).transpose()?;
+    if !(0.0..=1000.0).contains(&args.tolerance) {
+        return Err("--tolerance: expected voxels from 0 to 1000".into());
+    }
     if truth.is_none() && args.threshold.len() > 1 {
         return Err(SegmentError::NoTruth.into());
     }
@@ -119,7 +125,9 @@ pub fn run(args: &SegmentArgs, verbosity: Verbosity) -> CommandResult {
         }
         let scores = truth.as_ref().map(|truth| Scores::new(&segments, truth));
         if verbosity > Verbosity::Quiet {
-            print(&line(threshold, &segments, scores.as_ref()))?;
+            let boundaries =
+                truth.as_ref().map(|truth| BoundaryScores::new(&segments, truth, extent, args.tolerance));
+            print(&line(threshold, &segments, scores.as_ref().zip(boundaries.as_ref())))?;
         }
         let error = |scores: &Option<Scores>| scores.as_ref().map_or(0.0, Scores::adapted_rand_error);
         if best.as_ref().is_none_or(|(found, _)| error(&scores) < error(found)) {
@@ -205,14 +213,15 @@ fn read_truth(
 }
 
 /// What was found at a threshold.
-fn line(threshold: f32, segments: &[u32], scores: Option<&Scores>) -> String {
+fn line(threshold: f32, segments: &[u32], scores: Option<(&Scores, &BoundaryScores)>) -> String {
     let count = segments.iter().max().copied().unwrap_or(0);
     let mut line = format!("threshold {threshold}: {count} segments");
-    if let Some(scores) = scores {
+    if let Some((scores, boundaries)) = scores {
         let _ = write!(
             line,
             ", adapted Rand error {:.4} (false mergers {:.4}, false splits {:.4}), Rand error {:.4}, \
-             variation of information {:.3} bits (mergers {:.3}, splits {:.3})",
+             variation of information {:.3} bits (mergers {:.3}, splits {:.3}), boundary F-score {:.4} (precision \
+             {:.4}, recall {:.4})",
             scores.adapted_rand_error(),
             1.0 - scores.rand_merge,
             1.0 - scores.rand_split,
@@ -220,6 +229,9 @@ fn line(threshold: f32, segments: &[u32], scores: Option<&Scores>) -> String {
             scores.variation_of_information(),
             scores.merge_bits,
             scores.split_bits,
+            boundaries.f_score(),
+            boundaries.precision,
+            boundaries.recall,
         );
     }
     line.push('\n');
