@@ -15,23 +15,56 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Errors
 /// Those of the file system and of `content`.
 pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name"))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let (file, mut temporary) = Temporary::create(folder, name.to_owned())?;
-    let mut writer = BufWriter::new(file);
+    let new = NewFile::create(path)?;
+    let mut writer = BufWriter::new(new.file.try_clone()?);
     content(&mut writer)?;
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    // Some systems cannot rename or remove an open file.
-    drop(file);
-    fs::rename(&temporary.path, path)?;
-    temporary.renamed = true;
-    sync_folder(folder)
+    drop(writer.into_inner().map_err(io::IntoInnerError::into_error)?);
+    new.commit()
+}
+
+/// A file that takes the place of another with [`commit`](Self::commit), and is removed without it.
+pub struct NewFile {
+    path: PathBuf,
+    folder: PathBuf,
+    file: File,
+    temporary: Temporary,
+}
+
+impl NewFile {
+    /// An empty file, to read and write, in the folder of `path`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name")
+        })?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let (file, temporary) = Temporary::create(folder, name.to_owned())?;
+        Ok(Self { path: path.to_owned(), folder: folder.to_owned(), file, temporary })
+    }
+
+    /// What is written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forces the file to the disk and gives it its name.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn commit(self) -> io::Result<()> {
+        let Self { path, folder, file, mut temporary } = self;
+        file.sync_all()?;
+        // Some systems cannot rename or remove an open file.
+        drop(file);
+        fs::rename(&temporary.path, path)?;
+        temporary.renamed = true;
+        sync_folder(&folder)
+    }
 }
 
 /// Removes what killed processes have left of their attempts to write `path`. Nobody may be writing it now.
@@ -72,7 +105,7 @@ impl Temporary {
             temporary.push(&name);
             temporary.push(format!(".{}-{number}.tmp", process::id()));
             let path = folder.join(temporary);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((file, Self { path, renamed: false })),
                 // Left by a process that was killed and had the same id.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -1,15 +1,17 @@
 //! HDF5 files: datasets by their paths, with errors that name the file and the dataset.
 //!
-//! The format is read and written by the crate `hdf5-pure`; no system library is needed. A file is in memory as a
-//! whole, and a dataset is read only after its claimed size was compared with the bytes that the file has.
+//! The format is read and written by the crate `hdf5-pure`; no system library is needed. A dataset is read only after its
+//! claimed size was compared with the bytes that the file has.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{DType, Dataset, File, VlenStringReadOptions};
+pub use hdf5_pure::AttrValue;
+use hdf5_pure::{DType, Dataset, Datatype, DatatypeByteOrder, File, Layout, VlenStringReadOptions};
 pub use hdf5_pure::{FileBuilder, FinishedGroup, GroupBuilder};
 
 use crate::atomic_file;
+use crate::volume::{ByteOrder, NumberType};
 
 /// The most that deflate, the filter of the original system's files, can shrink data: a match of 258 bytes takes at
 /// least two bits.
@@ -50,7 +52,36 @@ pub enum Hdf5Error {
     },
 }
 
-/// An HDF5 file in memory.
+/// Where the numbers of a dataset lie in the file.
+pub enum Storage {
+    /// One after the other from this byte on.
+    Contiguous(u64),
+    /// In chunks.
+    Chunked {
+        /// The axes of a chunk.
+        chunk: Vec<usize>,
+        /// The numbers of the filters in the order of writing: 1 deflate, 2 shuffle, 3 Fletcher's sum.
+        filters: Vec<u16>,
+        /// The chunks that are there.
+        chunks: Vec<StoredChunk>,
+    },
+    /// In another way, in which only the whole dataset can be read.
+    Other,
+}
+
+/// A chunk of a dataset.
+pub struct StoredChunk {
+    /// Its first element, by axes.
+    pub first: Vec<u64>,
+    /// The first byte in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Filters that were left out, by bits in the order of writing.
+    pub left_out: u32,
+}
+
+/// An HDF5 file, in memory or on the disk.
 pub struct Hdf5File {
     path: PathBuf,
     file: File,
@@ -69,6 +100,18 @@ impl Hdf5File {
             source,
         })?;
         Self::from_bytes(path, bytes)
+    }
+
+    /// Opens the file at `path`; what is asked for is read from the disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on_disk(path: &Path) -> Result<Self, Hdf5Error> {
+        let io = |source| Hdf5Error::Io { action: "read", path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        let file = File::open_streaming(path)
+            .map_err(|error| Hdf5Error::Container { path: path.to_owned(), reason: error.to_string() })?;
+        Ok(Self { path: path.to_owned(), file, bytes })
     }
 
     /// The file that these bytes are; errors call it `path`.
@@ -167,6 +210,102 @@ impl Hdf5File {
             return Err(self.error(dataset, reason));
         }
         Ok((shape, values))
+    }
+
+    /// How the numbers of a dataset are stored.
+    ///
+    /// # Errors
+    /// As [`shape`](Self::shape), and where it holds anything else than numbers.
+    pub fn number_type(&self, dataset: &str) -> Result<(NumberType, ByteOrder), Hdf5Error> {
+        let found = self.dataset(dataset)?;
+        let dtype = found.dtype().map_err(|error| self.error(dataset, error))?;
+        let numbers = match dtype {
+            DType::U8 => NumberType::U8,
+            DType::U16 => NumberType::U16,
+            DType::U32 => NumberType::U32,
+            DType::U64 => NumberType::U64,
+            DType::I8 => NumberType::I8,
+            DType::I16 => NumberType::I16,
+            DType::I32 => NumberType::I32,
+            DType::I64 => NumberType::I64,
+            DType::F32 => NumberType::F32,
+            DType::F64 => NumberType::F64,
+            other => return Err(self.error(dataset, format!("values of type {other}, expected numbers"))),
+        };
+        let datatype = found.datatype().map_err(|error| self.error(dataset, error))?;
+        let (Datatype::FixedPoint { size, byte_order, .. }
+        | Datatype::FloatingPoint { size, byte_order, .. }) = datatype
+        else {
+            return Err(self.error(dataset, format!("values of type {numbers} that are no plain numbers")));
+        };
+        let order = match byte_order {
+            DatatypeByteOrder::LittleEndian => ByteOrder::Little,
+            DatatypeByteOrder::BigEndian => ByteOrder::Big,
+            DatatypeByteOrder::Vax => return Err(self.error(dataset, "numbers of a VAX")),
+        };
+        if size as usize != numbers.bytes() {
+            return Err(self.error(dataset, format!("{numbers} of {size} bytes")));
+        }
+        Ok((numbers, order))
+    }
+
+    /// Where the numbers of a dataset are.
+    ///
+    /// # Errors
+    /// Where it is damaged.
+    pub fn storage(&self, dataset: &str) -> Result<Storage, Hdf5Error> {
+        let found = self.dataset(dataset)?;
+        let fail = |error: hdf5_pure::Error| self.error(dataset, error);
+        match found.layout().map_err(fail)? {
+            Layout::Contiguous { address: Some(address), .. } => Ok(Storage::Contiguous(address)),
+            Layout::Chunked { chunk_shape, .. } => {
+                // An index that cannot be listed can still be read.
+                let Ok(chunks) = found.chunks() else { return Ok(Storage::Other) };
+                let chunks = chunks.into_iter().map(|chunk| StoredChunk {
+                    first: chunk.offset,
+                    offset: chunk.address,
+                    bytes: chunk.storage_size,
+                    left_out: chunk.filter_mask,
+                });
+                Ok(Storage::Chunked {
+                    chunk: chunk_shape.into_iter().map(|axis| axis as usize).collect(),
+                    filters: found.filters(),
+                    chunks: chunks.collect(),
+                })
+            }
+            _ => Ok(Storage::Other),
+        }
+    }
+
+    /// An attribute of a dataset as floats; `None` where there is none, or another type.
+    pub fn float_attribute(&self, dataset: &str, name: &str) -> Option<Vec<f64>> {
+        match self.dataset(dataset).ok()?.attrs().ok()?.remove(name)? {
+            AttrValue::F64(value) => Some(vec![value]),
+            AttrValue::F64Array(values) => Some(values),
+            AttrValue::F32Array(values) => Some(values.into_iter().map(f64::from).collect()),
+            AttrValue::I64Array(values) => Some(values.into_iter().map(|value| value as f64).collect()),
+            AttrValue::I32Array(values) => Some(values.into_iter().map(f64::from).collect()),
+            AttrValue::U64Array(values) => Some(values.into_iter().map(|value| value as f64).collect()),
+            AttrValue::U32Array(values) => Some(values.into_iter().map(f64::from).collect()),
+            _ => None,
+        }
+    }
+
+    /// An attribute of a dataset as text; `None` where there is none, or another type.
+    pub fn text_attribute(&self, dataset: &str, name: &str) -> Option<String> {
+        match self.dataset(dataset).ok()?.attrs().ok()?.remove(name)? {
+            AttrValue::String(text)
+            | AttrValue::StringSized { value: text, .. }
+            | AttrValue::AsciiString(text)
+            | AttrValue::AsciiStringSized { value: text, .. }
+            | AttrValue::VarLenString(text)
+            | AttrValue::VarLenAsciiString(text) => Some(text),
+            AttrValue::StringArray(texts)
+            | AttrValue::StringArraySized { values: texts, .. }
+            | AttrValue::AsciiStringArray(texts)
+            | AttrValue::VarLenStringArray(texts) => texts.into_iter().last(),
+            _ => None,
+        }
     }
 
     /// The text of a dataset of one string.

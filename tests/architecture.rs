@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 const ORDER: [&str; 19] = [
     "atomic_file",
     "stats",
-    "hdf5",
     "machine",
     "volume",
+    "hdf5",
     "segment",
     "fft",
     "pool",

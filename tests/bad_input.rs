@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 
 use support::{Desk, NET, TRAIN};
-use znn::data::tiff::SampleType;
+use znn::data::NumberType;
+use znn::network::weights_file;
 use znn::volume::{Extent, Tensor};
 
 /// Runs `arguments`, which must fail with a message that has all `parts`.
@@ -102,13 +103,13 @@ fn volumes_that_do_not_fit() {
 
     let mut broken = desk.volume("raw.tif");
     broken.data_mut()[40 * 44 + 44 + 3] = f32::NAN;
-    desk.write_volume("nan.tif", &broken, SampleType::F32);
+    desk.write_volume("nan.tif", &broken, NumberType::F32);
     let place = "nan.tif: the image has the value NaN at z,y,x = 1,1,3; expected finite numbers";
     refuse(&desk, &train(" raw.tif", " nan.tif"), &[place]);
     refuse(&desk, &train(" val_raw.tif", " nan.tif"), &[place]);
     desk.succeed(&format!("{TRAIN} --iterations 2 --out run"));
     refuse(&desk, "infer --model run --input nan.tif --output out.tif", &[place]);
-    desk.write_volume("dot.tif", &Tensor::zeros(1, Extent::ONE), SampleType::U8);
+    desk.write_volume("dot.tif", &Tensor::zeros(1, Extent::ONE), NumberType::U8);
     refuse(
         &desk,
         "infer --model run --input dot.tif --output out.tif --valid",
@@ -120,13 +121,13 @@ fn volumes_that_do_not_fit() {
 #[test]
 fn labels_of_one_class_are_a_warning() {
     let desk = Desk::new();
-    desk.write_volume("zero.tif", &Tensor::zeros(1, Extent::new(4, 40, 44)), SampleType::U8);
+    desk.write_volume("zero.tif", &Tensor::zeros(1, Extent::new(4, 40, 44)), NumberType::U8);
     let (_, stderr) = desk.succeed(&train(" cells.tif", " zero.tif"));
     assert!(
         stderr.contains("warning: raw.tif: every valid voxel of the label is 0, no voxel is > 0"),
         "{stderr}"
     );
-    desk.write_volume("one.tif", &Tensor::from_fn(1, Extent::new(3, 32, 36), |_| 1.0), SampleType::U8);
+    desk.write_volume("one.tif", &Tensor::from_fn(1, Extent::new(3, 32, 36), |_| 1.0), NumberType::U8);
     let arguments = train(" val_cells.tif", " one.tif");
     let (_, stderr) = desk.succeed(&format!("{arguments} --overwrite"));
     assert!(stderr.contains("warning: val_raw.tif: every valid voxel of the label is > 0"), "{stderr}");
@@ -412,9 +413,9 @@ fn a_learning_rate_that_is_too_large_is_told() {
     let output = desk.znn(&arguments);
     let stderr = support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains("A smaller learning rate (--eta) often helps") && !stderr.contains("panicked"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("a smaller learning rate (--eta)") && !stderr.contains("panicked"), "{stderr}");
+    assert!(stderr.contains("is not finite. Such numbers arose first in the "), "{stderr}");
+    assert!(stderr.contains("stopped.safetensors"), "{stderr}");
+    weights_file::load(&desk.path("run").join("stopped.safetensors")).expect("the last good state");
     assert_eq!(desk.model("run").notes["iteration"], "0", "the last good checkpoint is kept");
 }

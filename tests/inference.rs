@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use common::{Images, engine, network, random};
 use znn::conv::{Choice, Method};
-use znn::infer::{Border, DenseOptions, InferError, Predictor, Tiling, dense};
+use znn::data::Normalisation;
+use znn::data::formats::MemoryReader;
+use znn::infer::{
+    Border, DenseOptions, DensePlan, Flips, InferError, Input, Part, Pooling, Predictor, Stage, Tiling, dense,
+};
 use znn::network::{Network, Parameters};
 use znn::ops::loss::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep};
@@ -52,7 +56,15 @@ nodes out type=transfer size=3 function=soft_sign
 ";
 
 fn options(border: Border, tile: Option<Extent>, method: Method) -> DenseOptions {
-    DenseOptions { border, tile, memory: 1 << 30, algorithm: Choice::Fixed(method) }
+    let algorithm = Choice::Fixed(method);
+    DenseOptions {
+        border,
+        tile,
+        memory: 1 << 30,
+        algorithm,
+        pooling: Pooling::Dilated,
+        ..DenseOptions::default()
+    }
 }
 
 fn parameters(network: &Network) -> Parameters {
@@ -191,14 +203,7 @@ fn prediction_is_the_forward_pass_of_training() {
     let network = network(POOLED);
     let output = Extent::new(2, 3, 4);
     let choice = Choice::Fixed(Method::Direct);
-    let options = StepOptions {
-        loss: Loss::SQUARE,
-        malis: None,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        algorithm: choice,
-        inspect: false,
-    };
+    let options = StepOptions { loss: Loss::SQUARE, algorithm: choice, ..StepOptions::default() };
     let mut step = TrainingStep::new(&engine, &network, output, &options).expect("a plan");
     let mut parameters = parameters(&network);
     step.load(&parameters).expect("load");
@@ -236,9 +241,17 @@ fn the_memory_bound_decides_the_tiles() {
             .expect("a prediction")
             .expect("not ended");
             let full = Tiling::new(volume.extent(), volume.extent());
+            let stage = Stage { network: &network, parameters: &parameters, softmax: 0 };
             let bytes = |tiling: Tiling| {
+                let options = options(Border::Mirror, None, method);
+                let plan =
+                    DensePlan::new(&engine, &[stage], 1, volume.extent(), &options, None).expect("a plan");
+                let needed = plan.bytes(&engine, tiling.tile(), usize::MAX).expect("sizes that fit");
                 let dense = Arc::new(network.to_dense());
-                Predictor::new(&engine, &dense, &parameters, tiling.tile(), choice).expect("a plan").bytes()
+                let own =
+                    Predictor::new(&engine, &dense, &parameters, tiling.tile(), choice).expect("a plan");
+                assert!(needed > own.bytes(), "the plan of the network is a part of it");
+                needed
             };
             let most = bytes(full);
             for memory in [most, most - 1, most / 2, most / 9] {
@@ -327,5 +340,182 @@ fn deterministic_predictions_have_the_same_bits_for_any_number_of_threads() {
             found.expect("a prediction").expect("not ended")
         });
         assert!(predictions[1..].iter().all(|other| *other == predictions[0]), "{method}");
+    }
+}
+
+/// A network that sees one voxel and gives it back.
+const IDENTITY: &str = "
+nodes in type=input size=1
+edges c type=conv input=in output=out size=1,1,1 init=constant init_args=1
+nodes out type=transfer size=1 function=linear
+";
+
+#[test]
+fn blended_tiles_reproduce_a_constant_and_do_not_show() {
+    let engine = engine(2, false);
+    let blended =
+        |text: &str, volume: &Tensor, tile: (usize, usize, usize), overlap: (usize, usize, usize)| {
+            let network = network(text);
+            let options = DenseOptions {
+                overlap: Some(Extent::new(overlap.0, overlap.1, overlap.2)),
+                ..options(Border::Mirror, Some(Extent::new(tile.0, tile.1, tile.2)), Method::Direct)
+            };
+            let found = dense(&engine, &network, &parameters(&network), volume, &options, |_, _| true);
+            found.expect("a prediction").expect("not ended")
+        };
+    let constant = Tensor::from_fn(1, Extent::new(7, 20, 23), |_| 0.1);
+    for (tile, overlap) in [((3, 8, 9), (1, 3, 4)), ((7, 9, 23), (0, 8, 0)), ((2, 20, 23), (1, 0, 0))] {
+        assert_eq!(blended(IDENTITY, &constant, tile, overlap)[0].data(), constant.data(), "{tile:?}");
+        let volume = random(9, 1, Extent::new(7, 20, 23));
+        let whole = blended(FILTERED, &volume, (7, 20, 23), (0, 0, 0));
+        assert_close(&blended(FILTERED, &volume, tile, overlap), &whole, 2e-6, &format!("{tile:?}"));
+    }
+}
+
+#[test]
+fn flips_average_what_the_network_makes_of_each_mirror_image() {
+    let network = network(POOLED);
+    let parameters = parameters(&network);
+    let engine = engine(2, false);
+    let volume = random(10, 2, Extent::new(6, 18, 18));
+    let predict = |volume: &Tensor, flips: &str| {
+        let flips = if flips.is_empty() { Flips::NONE } else { flips.parse().expect("flips") };
+        let options =
+            DenseOptions { flips, ..options(Border::Valid, Some(Extent::new(2, 4, 5)), Method::Direct) };
+        let found = dense(&engine, &network, &parameters, volume, &options, |_, _| true);
+        found.expect("a prediction").expect("not ended")
+    };
+    for flips in ["x", "zy", "zyx"] {
+        let symmetries: Vec<_> = flips.parse::<Flips>().expect("flips").symmetries().collect();
+        let mut mean: Vec<Tensor> = Vec::new();
+        for symmetry in &symmetries {
+            let maps = predict(&symmetry.apply(&volume), "");
+            let maps: Vec<Tensor> = maps.iter().map(|maps| symmetry.undo(maps)).collect();
+            if mean.is_empty() {
+                mean = maps.iter().map(|maps| Tensor::zeros(maps.channels(), maps.extent())).collect();
+            }
+            for (mean, maps) in mean.iter_mut().zip(&maps) {
+                let part = 1.0 / symmetries.len() as f32;
+                mean.data_mut().iter_mut().zip(maps.data()).for_each(|(mean, value)| *mean += value * part);
+            }
+        }
+        let found = predict(&volume, flips);
+        assert_close(&found, &mean, 1e-5, flips);
+        assert!(found[0] != predict(&volume, "")[0], "{flips}: the mean is another one");
+    }
+    // The field of view is not square.
+    let options =
+        DenseOptions { flips: "t".parse().expect("flips"), ..options(Border::Valid, None, Method::Direct) };
+    let error =
+        dense(&engine, &network, &parameters, &volume, &options, |_, _| true).expect_err("not square");
+    assert!(matches!(error, InferError::Transpose { .. }), "{error}");
+}
+
+/// The second network gets what the first makes, alone or with the volume.
+#[test]
+fn stages_are_networks_applied_one_after_the_other() {
+    let second = |inputs: usize| {
+        network(&format!(
+            "nodes in type=input size={inputs}\nedges c type=conv input=in output=out size=2,3,3 init=msra\n\
+             nodes out type=transfer size=2 function=tanh init=uniform"
+        ))
+    };
+    let engine = engine(2, false);
+    let first = network(FILTERED);
+    let own = parameters(&first);
+    let volume = random(11, 1, Extent::new(9, 30, 32));
+    let options = options(Border::Valid, None, Method::Direct);
+    let before = dense(&engine, &first, &own, &volume, &options, |_, _| true)
+        .expect("a prediction")
+        .expect("not ended");
+    let margin = fov(&first) - Extent::ONE;
+    let middle = volume.crop(margin.zip(Extent::ONE, |margin, _| margin / 2), before[0].extent());
+    for with_image in [false, true] {
+        let next = second(if with_image { 4 } else { 3 });
+        let next_parameters = parameters(&next);
+        let image = if with_image { middle.data() } else { &[] };
+        let values: Vec<f32> = image.iter().chain(before[0].data()).copied().collect();
+        let input = Tensor::from_slice(if with_image { 4 } else { 3 }, before[0].extent(), &values);
+        let expected = dense(&engine, &next, &next_parameters, &input, &options, |_, _| true);
+        let expected = expected.expect("a prediction").expect("not ended");
+        for tile in [Extent::new(100, 100, 100), Extent::new(2, 5, 6)] {
+            let options = DenseOptions { tile: Some(tile), ..options };
+            let stages = [
+                Stage { network: &first, parameters: &own, softmax: 0 },
+                Stage { network: &next, parameters: &next_parameters, softmax: 0 },
+            ];
+            let plan = DensePlan::new(&engine, &stages, 1, volume.extent(), &options, None).expect("a plan");
+            let mut found = vec![Tensor::zeros(2, plan.output())];
+            let mut input = Input::new(Box::new(MemoryReader::new(&volume)), Normalisation::NONE, "");
+            let blocks: Vec<usize> = (0..plan.blocks()).collect();
+            let mut write = |part: Part| {
+                found[0].paste(&part.maps[0], part.origin);
+                Ok(())
+            };
+            assert!(plan.run(&engine, &mut input, &blocks, &mut write, |_, _| true).expect("a prediction"));
+            assert_close(&found, &expected, 1e-5, &format!("{with_image} {tile}"));
+        }
+    }
+    let wrong = second(7);
+    let wrong_parameters = parameters(&wrong);
+    let stages = [
+        Stage { network: &first, parameters: &own, softmax: 0 },
+        Stage { network: &wrong, parameters: &wrong_parameters, softmax: 0 },
+    ];
+    let error = DensePlan::new(&engine, &stages, 1, volume.extent(), &options, None).err().expect("7 maps");
+    assert!(matches!(error, InferError::Stage { maps: 3, channels: 1, expected: 7, .. }), "{error}");
+}
+
+/// Two poolings, the second along all axes, and a branch that begins and ends between them.
+const TWICE_POOLED: &str = "
+nodes in type=input size=2
+edges c1 type=conv input=in output=n1 size=1,3,3 init=msra
+nodes n1 type=transfer size=3 function=tanh init=uniform
+edges p1 type=max_pool input=n1 output=n2 size=1,2,2
+nodes n2 type=sum size=3
+edges c2 type=conv input=n2 output=n3 size=2,2,2 init=msra
+edges c3 type=conv input=n2 output=n3 size=2,2,2 init=msra
+nodes n3 type=transfer size=4 function=rectify_linear init=uniform
+edges p2 type=max_filter input=n3 output=n4 size=2,2,3 stride=2,2,3
+nodes n4 type=sum size=4
+edges c4 type=conv input=n4 output=out size=2,2,1 init=msra
+nodes out type=transfer size=2 function=logistics init=uniform
+";
+
+#[test]
+fn fragments_give_what_dilated_convolutions_give() {
+    let engine = engine(2, false);
+    // A crop is counted in voxels of the whole image: it must be a multiple of the stride.
+    let cropped = FILTERED.replace("offset=0,1,1", "offset=0,2,4");
+    for (text, tiles) in [(TWICE_POOLED, [(2, 4, 6), (4, 8, 18)]), (&*cropped, [(1, 4, 6), (3, 8, 20)])] {
+        let network = network(text);
+        let parameters = parameters(&network);
+        let inputs = network.inputs().next().map(|node| network[node].size).expect("an input");
+        let volume = random(12, inputs, Extent::new(7, 29, 31));
+        for (border, method) in [(Border::Mirror, Method::Direct), (Border::Valid, Method::Fft)] {
+            let predict = |pooling, tile| {
+                let options = DenseOptions { pooling, ..options(border, tile, method) };
+                dense(&engine, &network, &parameters, &volume, &options, |_, _| true)
+                    .map(|it| it.expect("not ended"))
+            };
+            let expected = predict(Pooling::Dilated, None).expect("a prediction");
+            for tile in [None, Some(tiles[0]), Some(tiles[1])] {
+                let tile = tile.map(|(z, y, x)| Extent::new(z, y, x));
+                for pooling in [Pooling::Fragments, Pooling::Auto] {
+                    let found = predict(pooling, tile).expect("a prediction");
+                    let tolerance = if method == Method::Direct { 2e-6 } else { 1e-4 };
+                    assert_close(&found, &expected, tolerance, &format!("{pooling} {tile:?}"));
+                }
+            }
+        }
+    }
+    // Two outputs; a crop that is no multiple; no pooling at all.
+    for text in [POOLED, FILTERED, IDENTITY] {
+        let network = network(text);
+        let volume =
+            random(1, network.inputs().next().map_or(1, |node| network[node].size), Extent::new(4, 20, 20));
+        let options = DenseOptions { pooling: Pooling::Fragments, ..DenseOptions::default() };
+        let error = dense(&engine, &network, &parameters(&network), &volume, &options, |_, _| true);
+        assert!(matches!(error, Err(InferError::Fragments { .. })));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Images, network, random};
 use znn::conv::{Choice, Method};
 use znn::engine::{Engine, EngineError, EngineOptions};
-use znn::infer::{Border, DenseOptions, dense};
+use znn::infer::{DenseOptions, dense};
 use znn::network::{Network, Parameters};
 use znn::ops::loss::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep};
@@ -41,11 +41,10 @@ fn engine(isa: Isa) -> Result<Engine, EngineError> {
 fn train(engine: &Engine, network: &Arc<Network>, method: Method) -> (Vec<f64>, Parameters) {
     let options = StepOptions {
         loss: Loss::BINOMIAL_CROSS_ENTROPY,
-        malis: None,
         momentum: 0.9,
         weight_decay: 1e-3,
         algorithm: Choice::Fixed(method),
-        inspect: false,
+        ..StepOptions::default()
     };
     let mut step = TrainingStep::new(engine, network, Extent::new(2, 5, 19), &options).expect("a plan");
     let mut parameters = Parameters::init(network, 2);
@@ -128,7 +127,7 @@ fn tiers_predict_alike() {
     let volume = random(9, 2, Extent::new(5, 12, 77));
     for method in Method::ALL {
         let algorithm = Choice::Fixed(method);
-        let options = DenseOptions { border: Border::Mirror, tile: None, memory: 1 << 30, algorithm };
+        let options = DenseOptions { memory: 1 << 30, algorithm, ..DenseOptions::default() };
         let predict = |isa| {
             let engine = engine(isa).expect("an engine");
             let found = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);

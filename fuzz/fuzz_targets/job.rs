@@ -8,5 +8,5 @@ fuzz_target!(|bytes: &[u8]| {
     let path = folder.path().join("job.cfg");
     std::fs::write(&path, bytes).expect("a file");
     let _ = cfg::read_training(&path);
-    let _ = cfg::read_forward(&path);
+    let _ = cfg::read_forward(&path, None);
 });

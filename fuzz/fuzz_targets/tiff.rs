@@ -1,12 +1,14 @@
 #![no_main]
 
+use std::io::Cursor;
+use std::path::Path;
+
 use libfuzzer_sys::fuzz_target;
-use znn::data::tiff;
+use znn::data::tiff::Stack;
+use znn::volume::Extent;
 
 fuzz_target!(|bytes: &[u8]| {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("volume.tif");
-    std::fs::write(&path, bytes).expect("a file");
-    let _ = tiff::read(&path);
-    let _ = tiff::read_labels(&path);
+    if let Ok(mut stack) = Stack::new(Path::new("volume.tif"), Cursor::new(bytes), true) {
+        let _ = stack.read(Extent::ZERO, stack.extent());
+    }
 });

@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use znn::data::tiff::{self, SampleType};
-use znn::data::{DataError, check_finite, volume_file};
+use znn::data::{DataError, NumberType, VoxelSize, check_finite, volume_file};
 use znn::segment::{self, BoundaryScores, Scores, WatershedOptions};
 use znn::train::report::Verbosity;
 use znn::train::report::picture::PictureError;
@@ -28,8 +27,9 @@ pub struct SegmentArgs {
     /// channels (.h5), or three files.
     #[arg(value_name = "FILE", required = true)]
     inputs: Vec<PathBuf>,
-    /// The segments: TIFF of 16 bits, of floats where there are more than 65535, or HDF5 (.h5).
-    #[arg(long, value_name = "FILE.tif")]
+    /// The segments, in any format that is written (docs/volumes.md): of 16 bits where there are at most 65535, else of 32
+    /// bits, in TIFF floats.
+    #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// How segments are found.
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Method::Watershed)]
@@ -139,7 +139,8 @@ pub fn run(args: &SegmentArgs, verbosity: Verbosity) -> CommandResult {
     if found > MOST {
         return Err(SegmentError::TooMany { found }.into());
     }
-    write(&args.output, &segments, extent)?;
+    let voxel = volume_file::open(&args.inputs[0])?.info().voxel.clone();
+    write(&args.output, &segments, extent, voxel)?;
     preview(args, &maps, &segments)?;
     Ok(Outcome::Done)
 }
@@ -238,13 +239,12 @@ fn line(threshold: f32, segments: &[u32], scores: Option<(&Scores, &BoundaryScor
     line
 }
 
-fn write(path: &Path, segments: &[u32], extent: Extent) -> Result<(), DataError> {
+fn write(path: &Path, segments: &[u32], extent: Extent, voxel: Option<VoxelSize>) -> Result<(), DataError> {
     let volume = Tensor::from_fn(1, extent, |voxel| segments[voxel] as f32);
-    if path.extension().is_some_and(|extension| extension == "h5" || extension == "hdf5") {
-        return volume_file::write_hdf5(path, &volume);
-    }
     let fits = segments.iter().all(|&id| id <= u32::from(u16::MAX));
-    tiff::write(path, &volume, if fits { SampleType::U16 } else { SampleType::F32 })
+    // Segment ids in TIFF are floats, which every program shows.
+    let wide = if volume_file::has_channels(path) { NumberType::U32 } else { NumberType::F32 };
+    volume_file::write(path, &volume, if fits { NumberType::U16 } else { wide }, voxel)
 }
 
 fn preview(args: &SegmentArgs, maps: &Tensor, segments: &[u32]) -> Result<(), PictureError> {

@@ -41,6 +41,16 @@ pub enum DataError {
     /// An HDF5 file cannot be read or written, or holds no volume.
     #[error(transparent)]
     Hdf5(#[from] crate::hdf5::Hdf5Error),
+    /// A volume of another format is damaged, or is not as expected.
+    #[error("{}, {place}: {reason}", path.display())]
+    Format {
+        /// The file or folder.
+        path: PathBuf,
+        /// The place in it.
+        place: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A raw volume and its size do not fit together.
     #[error("{}: {reason}", path.display())]
     Raw {
@@ -60,6 +70,40 @@ pub enum DataError {
         value: f32,
         /// The first such voxel.
         position: Extent,
+    },
+    /// A valid voxel of a label has the number of no class.
+    #[error(
+        "{name}: the label has the value {value} at z,y,x = {position}, expected the number of a class, 0 to {}, or a \
+         mask of 0",
+        classes - 1
+    )]
+    Class {
+        /// The volume.
+        name: String,
+        /// The value.
+        value: f32,
+        /// The first such voxel.
+        position: Extent,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// There is not one factor for each class.
+    #[error("class-weights: {found} numbers, expected {expected}: one for each class")]
+    ClassWeights {
+        /// How many there are.
+        found: usize,
+        /// The number of classes.
+        expected: usize,
+    },
+    /// A volume has not one label for each output of the network.
+    #[error("{name}: {found} labels for a network with {expected} outputs")]
+    Outputs {
+        /// The volume.
+        name: String,
+        /// The number of labels.
+        found: usize,
+        /// The number of outputs.
+        expected: usize,
     },
     /// A part of a volume has another extent than expected.
     #[error("{name}: the {role} has the extent {found}, expected {expected} like the label (z,y,x)")]
@@ -144,6 +188,11 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// What is wrong at a place of a file.
+    pub(crate) fn format(path: &std::path::Path, place: &str, reason: impl Into<String>) -> Self {
+        Self::Format { path: path.to_owned(), place: place.to_owned(), reason: reason.into() }
+    }
+
     /// `map_err` for the calls of the operating system.
     pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

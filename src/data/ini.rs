@@ -2,13 +2,19 @@
 //!
 //! `[SECTION]`, then lines `key = value` or `key: value`; a line that begins with white space goes on with the value
 //! before it. `#` and `;` at the start of a line begin a comment, ` ;` one behind a value. Keys are read as lower
-//! case. Of a key that is given twice in a section the last value counts, and a section may be opened again.
+//! case. Of a key that is given twice in a section the last value counts, and a section may be opened again. `%(name)s` in
+//! a value is replaced by the value of that key of the same section, or of the section `[DEFAULT]`, and then `%%` by `%`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The longest file that is read, in bytes: hundreds of times what jobs need.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The section whose keys others may name.
+const DEFAULTS: &str = "DEFAULT";
+/// How often a value may name a key whose value names a key.
+const MAX_DEPTH: usize = 10;
 
 /// A file, as sections of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +54,7 @@ pub struct Entry {
 pub struct Remark {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 where it is about none.
     pub line: usize,
     /// What was found and what was expected.
     pub message: String,
@@ -57,6 +63,9 @@ pub struct Remark {
 /// Written `file:line: message`.
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return write!(f, "{}: {}", self.path.display(), self.message);
+        }
         write!(f, "{}:{}: {}", self.path.display(), self.line, self.message)
     }
 }
@@ -165,7 +174,31 @@ impl Ini {
                 }
             });
         }
+        ini.interpolate()?;
         Ok(ini)
+    }
+
+    /// Replaces `%(name)s` by values of other keys.
+    fn interpolate(&mut self) -> Result<(), IniError> {
+        let plain = self.clone();
+        let defaults = plain.section(DEFAULTS);
+        for (section, before) in self.sections.iter_mut().zip(&plain.sections) {
+            for entry in &mut section.entries {
+                let value = |name: &str| {
+                    let own = before.get(name).or_else(|| defaults?.get(name));
+                    own.map(|entry| entry.value.as_str())
+                };
+                if entry.value.contains("%(") {
+                    let replaced = replace(&entry.value, &value, MAX_DEPTH);
+                    entry.value = replaced.map_err(|reason| {
+                        plain.error(entry.line, format!("{} = {}: {reason}", entry.key, entry.value))
+                    })?;
+                }
+            }
+        }
+        // Its keys are there for the others.
+        self.sections.retain(|section| section.name != DEFAULTS);
+        Ok(())
     }
 
     /// The section of that name.
@@ -213,6 +246,36 @@ impl Entry {
     pub fn list(&self) -> impl Iterator<Item = &str> {
         self.value.split([',', '\n']).map(str::trim).filter(|part| !part.is_empty())
     }
+}
+
+/// `text` with the values of the keys that it names, to a depth of `depth`.
+fn replace<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>, depth: usize) -> Result<String, String> {
+    let mut found = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        found.push_str(&rest[..at]);
+        let behind = &rest[at + 1..];
+        if let Some(named) = behind.strip_prefix('(') {
+            let (name, after) = named.split_once(")s").ok_or("expected `)s` behind `%(`")?;
+            let name = name.trim().to_lowercase();
+            let other = value(&name).ok_or_else(|| format!("there is no key `{name}` in this section"))?;
+            if depth == 0 {
+                return Err(format!("`{name}` comes to name itself"));
+            }
+            if found.len() > MAX_FILE_BYTES as usize {
+                return Err("the value becomes longer than a file may be".to_owned());
+            }
+            let other =
+                if other.contains("%(") { replace(other, value, depth - 1)? } else { other.to_owned() };
+            found.push_str(&other);
+            rest = after;
+        } else {
+            found.push('%');
+            rest = behind.strip_prefix('%').unwrap_or(behind);
+        }
+    }
+    found.push_str(rest);
+    Ok(found)
 }
 
 fn without_comment(line: &str) -> &str {
@@ -273,6 +336,31 @@ mod tests {
         assert!(Ini::read(&path).unwrap_err().to_string().ends_with("this is no text (UTF-8)"));
         std::fs::write(&path, vec![b' '; (MAX_FILE_BYTES + 1) as usize]).unwrap();
         assert!(Ini::read(&path).unwrap_err().to_string().contains("more than the 1048576"));
+    }
+
+    #[test]
+    fn values_name_other_keys() {
+        let ini = parse(
+            "[DEFAULT]\nroot = /data\n[a]\nBase = %(root)s/run%%1\nnet = %(BASE)s/net.znn\nrate = 50%\n[b]\nbase = x\n\
+             net = %(base)s.%(base)s\n",
+        )
+        .unwrap();
+        let value = |section: &str, key: &str| ini.section(section).unwrap().get(key).unwrap().value.clone();
+        assert_eq!(value("a", "net"), "/data/run%1/net.znn");
+        assert_eq!(value("a", "rate"), "50%");
+        assert_eq!(value("b", "net"), "x.x");
+        assert_eq!(ini.section("DEFAULT"), None);
+        for (text, reason) in [
+            ("[a]\nb = %(c)s", "job.cfg:2: b = %(c)s: there is no key `c` in this section"),
+            ("[a]\nb = %(c", "job.cfg:2: b = %(c: expected `)s` behind `%(`"),
+            ("[a]\nb = %(c)s\nc = %(b)s", "job.cfg:2: b = %(c)s: `c` comes to name itself"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), reason);
+        }
+        // Each level ten times the one before.
+        let mut text = "[a]\nk0 = 0123456789\n".to_owned();
+        (1..10).for_each(|i| text += &format!("k{i} = {}\n", format!("%(k{})s", i - 1).repeat(10)));
+        assert!(parse(&text).is_err());
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Volumes on disk and in memory, and the samples that training draws from them.
 //!
-//! [`volume_file`] reads volumes of any format, [`tiff`] reads and writes stacks, [`synthetic()`] makes a volume that needs no file, [`Preprocess`] normalises
+//! [`volume_file`] opens and creates volumes of any of the [`formats`], of which boxes are read and written, [`tiff`] stacks, [`synthetic()`] makes a volume that needs no file, [`Preprocess`] normalises
 //! images. A [`TrainingVolume`] holds images with their label and mask; a [`Sampler`] turns a set of them into
 //! [`Sample`]s (input patches, target, weights), each a pure function of the seed and the iteration; a
 //! [`Prefetcher`] prepares the next ones in the background. [`data_set`] reads the data sets of the original system.
@@ -9,6 +9,7 @@ mod candidates;
 pub mod data_set;
 mod distort;
 mod error;
+pub mod formats;
 pub mod ini;
 mod mirror;
 mod patch;
@@ -21,15 +22,22 @@ mod target;
 pub mod tiff;
 mod training_volume;
 pub mod volume_file;
+mod voxel_size;
+mod weighting;
 
 pub use distort::Distort;
 pub use error::DataError;
 pub use mirror::{mirror_pad, reflect};
 pub use patch::{Orientation, Patch};
 pub use prefetch::Prefetcher;
-pub use preprocess::{ParsePreprocessError, Preprocess};
+pub use preprocess::{Normalisation, ParsePreprocessError, Preprocess};
 pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
-pub use sampler::{Augment, Sample, Sampler, SamplerOptions};
+pub use sampler::{Augment, Sample, SampleOutput, Sampler, SamplerOptions};
 pub use synthetic::synthetic;
 pub use target::Target;
-pub use training_volume::{LabelWarning, TrainingVolume, check_finite};
+pub(crate) use training_volume::check_finite_at;
+pub use training_volume::{Label, LabelWarning, TrainingVolume, check_finite};
+pub use voxel_size::VoxelSize;
+pub use weighting::OutputOptions;
+
+pub use crate::volume::{ByteOrder, NumberType};

@@ -1,9 +1,13 @@
 //! Normalisation of images.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
-use crate::volume::Tensor;
+use super::DataError;
+use super::formats::{MemoryReader, VolumeReader};
+use super::training_volume::check_finite_at;
+use crate::volume::{Extent, Tensor};
 
 /// How the values of an image are normalised before a network sees them. Mean and standard deviation
 /// (of the population) are accumulated in f64; an image or section of one value only becomes zero.
@@ -25,17 +29,44 @@ impl Preprocess {
 
     /// Normalises `image` in place.
     pub fn apply(self, image: &mut Tensor) {
-        let volume = image.extent().len();
-        let section = image.extent().y * image.extent().x;
-        if volume == 0 {
+        if image.extent().is_empty() {
             return;
         }
+        let found = self.measure("", &mut MemoryReader::new(image), usize::MAX);
+        found.expect("memory can be read, and names no voxel").apply(Extent::ZERO, image);
+    }
+
+    /// What normalises a volume of any size: it is read in bands that take at most about `memory` bytes. The result is the
+    /// same for any.
+    ///
+    /// # Errors
+    /// Where the volume cannot be read, or, where it has a name, a voxel is not finite.
+    pub fn measure(
+        self,
+        name: &str,
+        reader: &mut dyn VolumeReader,
+        memory: usize,
+    ) -> Result<Normalisation, DataError> {
+        let (channels, extent) = (reader.info().channels, reader.info().extent);
+        let chunk = reader.info().chunk.map_or(1, |chunk| chunk.z);
+        let mut bands = Bands { name, reader, last: None, memory, channels, extent };
+        let mut steps = Vec::new();
         match self {
-            Self::Standard2d => image.data_mut().chunks_exact_mut(section).for_each(standardise),
-            Self::Standard3d => image.data_mut().chunks_exact_mut(volume).for_each(standardise),
-            Self::SymmetricRescale => image.data_mut().chunks_exact_mut(volume).for_each(rescale),
             Self::None => {}
+            Self::Standard2d => {
+                // Where there is room, whole chunks, so that none is read twice.
+                let room = bands.sections().max(1);
+                let depth = if room >= chunk { room / chunk * chunk } else { room };
+                for first in (0..extent.z).step_by(depth) {
+                    let sections = first..(first + depth).min(extent.z);
+                    steps.extend(bands.moments(sections.clone(), sections.len())?);
+                }
+                steps = by_channel(&steps, channels, extent.z, depth);
+            }
+            Self::Standard3d => steps = bands.moments(0..extent.z, 1)?,
+            Self::SymmetricRescale => steps = bands.ranges()?,
         }
+        Ok(Normalisation { sections: if self == Self::Standard2d { extent.z } else { 1 }, steps })
     }
 
     /// The name on the command line and in files, which is also what is parsed.
@@ -49,25 +80,170 @@ impl Preprocess {
     }
 }
 
-fn standardise(values: &mut [f32]) {
-    let n = values.len() as f64;
-    let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-    // Two passes: the difference of sums of squares would cancel for 16-bit data with a small spread.
-    let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
-    let scale = if variance > 0.0 { variance.sqrt().recip() } else { 0.0 };
-    for value in values {
-        *value = ((f64::from(*value) - mean) * scale) as f32;
+/// Steps of bands, `[band][channel][section]`, as `[channel][section]`.
+fn by_channel(steps: &[Step], channels: usize, sections: usize, depth: usize) -> Vec<Step> {
+    let mut ordered = Vec::with_capacity(steps.len());
+    for channel in 0..channels {
+        for section in 0..sections {
+            let (band, inside) = (section / depth, section % depth);
+            let height = depth.min(sections - band * depth);
+            ordered.push(steps[band * depth * channels + channel * height + inside]);
+        }
+    }
+    ordered
+}
+
+/// `(value - shift) * scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    shift: f64,
+    scale: f64,
+}
+
+/// What normalises the voxels of one volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalisation {
+    /// Sections of a channel that have a step each, or 1.
+    sections: usize,
+    /// By channels, then by sections; none where values stay as they are.
+    steps: Vec<Step>,
+}
+
+impl Normalisation {
+    /// Values stay as they are.
+    pub const NONE: Self = Self { sections: 1, steps: Vec::new() };
+
+    /// Normalises the part of the volume whose first voxel is at `origin`.
+    pub fn apply(&self, origin: Extent, part: &mut Tensor) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let Extent { z, y, x } = part.extent();
+        for channel in 0..part.channels() {
+            let steps = &self.steps[channel * self.sections..][..self.sections];
+            for (section, values) in
+                part.channel_mut(channel).chunks_exact_mut((y * x).max(1)).enumerate().take(z)
+            {
+                let Step { shift, scale } =
+                    if self.sections == 1 { steps[0] } else { steps[origin.z + section] };
+                for value in values {
+                    *value = ((f64::from(*value) - shift) * scale) as f32;
+                }
+            }
+        }
+    }
+
+    /// The numbers as bits, so that a file can keep them exactly.
+    pub fn to_bits(&self) -> Vec<[u64; 2]> {
+        self.steps.iter().map(|step| [step.shift.to_bits(), step.scale.to_bits()]).collect()
+    }
+
+    /// The reverse of [`to_bits`](Self::to_bits), for a volume of so many channels and sections; `None` where the count is
+    /// none of such a volume.
+    pub fn from_bits(bits: &[[u64; 2]], channels: usize, sections: usize) -> Option<Self> {
+        let steps: Vec<Step> = bits
+            .iter()
+            .map(|&[shift, scale]| Step { shift: f64::from_bits(shift), scale: f64::from_bits(scale) })
+            .collect();
+        match steps.len() {
+            0 => Some(Self::NONE),
+            count if count == channels => Some(Self { sections: 1, steps }),
+            count if count == channels * sections => Some(Self { sections, steps }),
+            _ => None,
+        }
     }
 }
 
-fn rescale(values: &mut [f32]) {
-    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-    let greatest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let (middle, half) =
-        ((f64::from(greatest) + f64::from(least)) / 2.0, (f64::from(greatest) - f64::from(least)) / 2.0);
-    let scale = if half > 0.0 { half.recip() } else { 0.0 };
-    for value in values {
-        *value = ((f64::from(*value) - middle) * scale) as f32;
+/// A volume that is read from begin to end, band by band.
+struct Bands<'a> {
+    name: &'a str,
+    reader: &'a mut dyn VolumeReader,
+    /// The band that was read last: where one is enough, it is read once for all passes.
+    last: Option<(Extent, Tensor)>,
+    memory: usize,
+    channels: usize,
+    extent: Extent,
+}
+
+impl Bands<'_> {
+    /// Whole sections that a band may have; 0 where one is too large.
+    fn sections(&self) -> usize {
+        let section = self.extent.y * self.extent.x * self.channels * size_of::<f32>();
+        (self.memory / section.max(1)).min(self.extent.z)
+    }
+
+    /// Gives the voxels of some sections to `visit`, in order: channel, section within them, values.
+    fn visit(
+        &mut self,
+        sections: Range<usize>,
+        mut visit: impl FnMut(usize, usize, &[f32]),
+    ) -> Result<(), DataError> {
+        let depth = self.sections().max(1);
+        let row = self.extent.x * self.channels * size_of::<f32>();
+        let rows = if self.sections() > 0 { self.extent.y } else { (self.memory / row.max(1)).max(1) };
+        for z in sections.clone().step_by(depth) {
+            for y in (0..self.extent.y).step_by(rows) {
+                let origin = Extent::new(z, y, 0);
+                let part =
+                    Extent::new(depth.min(sections.end - z), rows.min(self.extent.y - y), self.extent.x);
+                if self.last.as_ref().is_none_or(|(at, band)| (*at, band.extent()) != (origin, part)) {
+                    self.last = None;
+                    let band = self.reader.read(origin, part)?;
+                    if !self.name.is_empty() {
+                        check_finite_at(self.name, "image", &band, origin)?;
+                    }
+                    self.last = Some((origin, band));
+                }
+                let Some((_, band)) = &self.last else { continue };
+                for channel in 0..self.channels {
+                    let values = band.channel(channel).chunks_exact((part.y * part.x).max(1));
+                    for (section, values) in values.enumerate() {
+                        visit(channel, z - sections.start + section, values);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean and deviation of the sections as `groups` of each channel, each of as many sections: by channels, then groups.
+    fn moments(&mut self, sections: Range<usize>, groups: usize) -> Result<Vec<Step>, DataError> {
+        let per_group = (sections.len() / groups).max(1);
+        let n = (per_group * self.extent.y * self.extent.x) as f64;
+        let mut means = vec![0.0; self.channels * groups];
+        self.visit(sections.clone(), |channel, section, values| {
+            let sum = &mut means[channel * groups + section / per_group];
+            *sum = values.iter().fold(*sum, |sum, &value| sum + f64::from(value));
+        })?;
+        means.iter_mut().for_each(|mean| *mean /= n);
+        // Two passes: the difference of sums of squares would cancel for 16-bit data with a small spread.
+        let mut variances = vec![0.0; means.len()];
+        self.visit(sections, |channel, section, values| {
+            let group = channel * groups + section / per_group;
+            let mean = means[group];
+            let square = |value: f32| (f64::from(value) - mean).powi(2);
+            variances[group] = values.iter().fold(variances[group], |sum, &value| sum + square(value));
+        })?;
+        let steps = means.iter().zip(&variances).map(|(&shift, &sum)| {
+            let variance = sum / n;
+            Step { shift, scale: if variance > 0.0 { variance.sqrt().recip() } else { 0.0 } }
+        });
+        Ok(steps.collect())
+    }
+
+    /// What takes the range of each channel to -1..1.
+    fn ranges(&mut self) -> Result<Vec<Step>, DataError> {
+        let mut ranges = vec![(f32::INFINITY, f32::NEG_INFINITY); self.channels];
+        self.visit(0..self.extent.z, |channel, _, values| {
+            let range = &mut ranges[channel];
+            *range = values.iter().fold(*range, |(least, most), &value| (least.min(value), most.max(value)));
+        })?;
+        let steps = ranges.iter().map(|&(least, most)| {
+            let (least, most) = (f64::from(least), f64::from(most));
+            let half = (most - least) / 2.0;
+            Step { shift: (most + least) / 2.0, scale: if half > 0.0 { half.recip() } else { 0.0 } }
+        });
+        Ok(steps.collect())
     }
 }
 
@@ -97,7 +273,6 @@ impl FromStr for Preprocess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::Extent;
 
     fn moments(values: &[f32]) -> (f64, f64) {
         let n = values.len() as f64;
@@ -154,6 +329,31 @@ mod tests {
             assert!(image.data().iter().all(|&v| v == expected), "{preprocess}");
             preprocess.apply(&mut Tensor::zeros(1, Extent::ZERO));
         }
+    }
+
+    #[test]
+    fn bands_of_any_size_give_the_same_bits() {
+        let image = image();
+        for preprocess in Preprocess::ALL {
+            let mut expected = image.clone();
+            preprocess.apply(&mut expected);
+            for memory in [1, 60, 200, 300, 600, 1 << 20] {
+                let found = preprocess.measure("a", &mut MemoryReader::new(&image), memory).unwrap();
+                let mut whole = image.clone();
+                found.apply(Extent::ZERO, &mut whole);
+                assert_eq!(whole, expected, "{preprocess} {memory}");
+                let again = Normalisation::from_bits(&found.to_bits(), 2, 3).unwrap();
+                let origin = Extent::new(1, 2, 3);
+                let mut part = image.crop(origin, Extent::new(2, 2, 3));
+                again.apply(origin, &mut part);
+                assert_eq!(part, expected.crop(origin, Extent::new(2, 2, 3)), "{preprocess} {memory}");
+            }
+        }
+        assert_eq!(Normalisation::from_bits(&[[0, 0]; 5], 2, 3), None);
+        let mut broken = image;
+        broken.data_mut()[35 + 9] = f32::NAN;
+        let error = Preprocess::Standard2d.measure("a", &mut MemoryReader::new(&broken), 1).unwrap_err();
+        assert!(error.to_string().contains("NaN at z,y,x = 1,1,2"), "{error}");
     }
 
     #[test]

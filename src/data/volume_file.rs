@@ -1,187 +1,236 @@
-//! Volumes in the formats that the original system reads; the name of a file says which.
+//! Volumes in files of any format; the name says which. See `docs/volumes.md`.
 //!
 //! | name | |
 //! |---|---|
-//! | `.h5`, `.hdf5` | dataset `/main`, `[z, y, x]` or with a channel before; numbers |
-//! | `.image`, `.label` | 64-bit floats, little-endian, x fastest; the file of the same name in `.size` has the three extents in the order x, y, z, as 32-bit integers |
-//! | any other | [`tiff`] |
+//! | `.h5`, `.hdf5` | HDF5, the dataset `/main`, or with `:` behind the name the one whose path follows |
+//! | `.zarr`, `.n5`, or a folder | an array of Zarr v2, Zarr v3 or N5, or a group of scales; `raw.zarr/volumes/raw` is an array in it. `zarr2:`, `zarr3:` and `n5:` before a name say what a new one becomes |
+//! | `.nii`, `.nii.gz` | NIfTI |
+//! | `.npy` | an array of NumPy |
+//! | `NAME:TYPE:ZxYxX` | raw numbers, little-endian, such as `cells.raw:uint8:30x512x512`; with `be` behind the type big-endian |
+//! | `.image`, `.label` | 64-bit floats of the original system, with the extents in a `.size` file beside |
+//! | any other | [`tiff`](super::tiff) |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{DataError, tiff};
-use crate::hdf5::{self, FileBuilder, Hdf5File};
+use super::formats::{
+    self, ChunkedFormat, RawSpec, VolumeInfo, VolumeReader, VolumeWriter, create_chunked, create_hdf5,
+    create_nifti, create_npy, create_raw, create_tiff, open_chunked, open_doubles, open_hdf5, open_nifti,
+    open_npy, open_raw, open_tiff,
+};
+use super::{DataError, NumberType};
+use crate::hdf5::Hdf5File;
 use crate::machine::memory;
 use crate::volume::{Extent, Tensor};
 
-/// The dataset of a volume.
+/// The dataset of a volume in HDF5.
 const MAIN: &str = "main";
+
+/// What a name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Format {
+    Hdf5 { path: PathBuf, dataset: String },
+    Chunked { path: PathBuf, format: Option<ChunkedFormat> },
+    Nifti,
+    Npy,
+    Raw(RawSpec),
+    Doubles,
+    Tiff,
+}
+
+/// The beginnings that say how chunks are stored.
+const SCHEMES: [(&str, ChunkedFormat); 3] =
+    [("zarr2:", ChunkedFormat::Zarr2), ("zarr3:", ChunkedFormat::Zarr3), ("n5:", ChunkedFormat::N5)];
+
+impl Format {
+    fn of(path: &Path) -> Self {
+        let name = path.to_string_lossy();
+        for (scheme, format) in SCHEMES {
+            if let Some(rest) = name.strip_prefix(scheme) {
+                return Self::Chunked { path: PathBuf::from(rest), format: Some(format) };
+            }
+        }
+        if let Some(spec) = RawSpec::parse(&name) {
+            return Self::Raw(spec);
+        }
+        for end in [".h5:", ".hdf5:"] {
+            if let Some(at) = name.find(end) {
+                let (file, dataset) = name.split_at(at + end.len());
+                let file = PathBuf::from(file.trim_end_matches(':'));
+                return Self::Hdf5 { path: file, dataset: dataset.trim_start_matches('/').to_owned() };
+            }
+        }
+        let extension =
+            |path: &Path| path.extension().and_then(|it| it.to_str()).map(str::to_ascii_lowercase);
+        match extension(path).as_deref() {
+            Some("h5" | "hdf5") => return Self::Hdf5 { path: path.to_owned(), dataset: MAIN.to_owned() },
+            Some("image" | "label") => return Self::Doubles,
+            Some("npy") => return Self::Npy,
+            Some("nii") => return Self::Nifti,
+            Some("gz") if extension(&path.with_extension("")).as_deref() == Some("nii") => {
+                return Self::Nifti;
+            }
+            _ => {}
+        }
+        // An array may lie anywhere in a container.
+        for folder in path.ancestors() {
+            let format = match extension(folder).as_deref() {
+                Some("zarr") => None,
+                Some("n5") => Some(ChunkedFormat::N5),
+                _ => continue,
+            };
+            return Self::Chunked { path: path.to_owned(), format };
+        }
+        if path.is_dir() {
+            return Self::Chunked { path: path.to_owned(), format: None };
+        }
+        Self::Tiff
+    }
+}
+
+/// The file or folder that a name of a volume means, without what says its format or the place in it.
+pub fn file_of(path: &Path) -> PathBuf {
+    match Format::of(path) {
+        Format::Hdf5 { path, .. } | Format::Chunked { path, .. } => path,
+        Format::Raw(spec) => spec.path,
+        Format::Nifti | Format::Npy | Format::Doubles | Format::Tiff => path.to_owned(),
+    }
+}
+
+/// Whether volumes of that name are made of chunks, each in a file: such can be written by several processes, and gone on
+/// with.
+pub fn is_chunked(path: &Path) -> bool {
+    matches!(Format::of(path), Format::Chunked { .. })
+}
+
+/// Whether files of that name hold several channels.
+pub fn has_channels(path: &Path) -> bool {
+    !matches!(Format::of(path), Format::Tiff | Format::Doubles)
+}
+
+/// Opens a volume, of which then boxes can be read.
+///
+/// # Errors
+/// Names the file, and the place in it, where it is damaged or of a shape or type that is not expected.
+pub fn open(path: &Path) -> Result<Box<dyn VolumeReader>, DataError> {
+    open_as(path, false)
+}
+
+/// As [`open`]; colours of a TIFF are segment ids as in [`tiff::read_labels`](super::tiff::read_labels).
+fn open_as(path: &Path, is_label: bool) -> Result<Box<dyn VolumeReader>, DataError> {
+    match Format::of(path) {
+        Format::Hdf5 { path, dataset } => open_hdf5(&path, &dataset),
+        Format::Chunked { path, .. } => open_chunked(&path),
+        Format::Nifti => open_nifti(path),
+        Format::Npy => open_npy(path),
+        Format::Raw(spec) => open_raw(&spec),
+        Format::Doubles => open_doubles(path),
+        Format::Tiff => open_tiff(path, is_label),
+    }
+}
+
+/// Begins a volume, of which then boxes can be written.
+///
+/// # Errors
+/// Where the file cannot be created, or the format has no room for such a volume.
+pub fn create(path: &Path, info: &VolumeInfo) -> Result<Box<dyn VolumeWriter>, DataError> {
+    match Format::of(path) {
+        Format::Hdf5 { path, dataset } if dataset == MAIN => create_hdf5(&path, info),
+        Format::Hdf5 { path, dataset } => {
+            let reason = format!("the dataset `{dataset}`, expected `{MAIN}` of a new file");
+            Err(DataError::format(&path, "the name", reason))
+        }
+        Format::Chunked { path, format } => {
+            Ok(Box::new(create_chunked(&path, format.unwrap_or(ChunkedFormat::Zarr3), info)?))
+        }
+        Format::Nifti => create_nifti(path, info),
+        Format::Npy => create_npy(path, info),
+        Format::Raw(spec) => {
+            let [z, y, x] = info.extent.to_array();
+            let wanted: &[usize] = if info.channels == 1 { &[z, y, x] } else { &[info.channels, z, y, x] };
+            if spec.shape != wanted || spec.numbers != info.numbers {
+                let reason = format!(
+                    "{} of {:?}, but the volume is {} of {wanted:?}",
+                    spec.numbers, spec.shape, info.numbers
+                );
+                return Err(DataError::format(&spec.path, "the given shape", reason));
+            }
+            create_raw(&spec.path, info)
+        }
+        Format::Doubles => {
+            let reason = "volumes of this format are only read; expected another extension";
+            Err(DataError::format(path, "the name", reason))
+        }
+        Format::Tiff => create_tiff(path, info),
+    }
+}
 
 /// Reads an image of one channel.
 ///
 /// # Errors
 /// Names the file, and the place in it, where it is damaged or of a shape or type that is not expected.
 pub fn read_image(path: &Path) -> Result<Tensor, DataError> {
-    read(path, tiff::read)
+    one_channel(path, open_as(path, false)?.as_mut())
 }
 
-/// Reads a label or a mask of one channel; colours of a TIFF give segment ids as in [`tiff::read_labels`].
+/// Reads a label or a mask of one channel; colours of a TIFF give segment ids as in
+/// [`tiff::read_labels`](super::tiff::read_labels).
 ///
 /// # Errors
 /// As [`read_image`].
 pub fn read_label(path: &Path) -> Result<Tensor, DataError> {
-    read(path, tiff::read_labels)
+    one_channel(path, open_as(path, true)?.as_mut())
 }
 
-/// Reads an image of any number of channels: `[channel, z, y, x]` of HDF5; other formats have one.
+/// Reads an image of any number of channels.
 ///
 /// # Errors
 /// As [`read_image`].
 pub fn read_maps(path: &Path) -> Result<Tensor, DataError> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("h5" | "hdf5") => decode_maps(&Hdf5File::open(path)?),
-        _ => read_image(path),
-    }
+    whole(path, open_as(path, false)?.as_mut())
 }
 
-fn read(path: &Path, otherwise: impl Fn(&Path) -> Result<Tensor, DataError>) -> Result<Tensor, DataError> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("h5" | "hdf5") => decode_hdf5(&Hdf5File::open(path)?),
-        Some("image" | "label") => {
-            let read = |path: &Path| std::fs::read(path).map_err(DataError::io("read", path));
-            decode_raw(path, &read(path)?, &read(&path.with_extension("size"))?)
-        }
-        _ => otherwise(path),
+fn one_channel(path: &Path, reader: &mut dyn VolumeReader) -> Result<Tensor, DataError> {
+    let channels = reader.info().channels;
+    if channels != 1 {
+        let reason = format!("{channels} channels, expected z,y,x or one channel of them");
+        return Err(DataError::format(path, "the shape", reason));
     }
+    whole(path, reader)
 }
 
-/// The volume in an HDF5 file.
+/// All voxels of a volume that fits into memory.
+fn whole(path: &Path, reader: &mut dyn VolumeReader) -> Result<Tensor, DataError> {
+    let VolumeInfo { channels, extent, .. } = *reader.info();
+    let bytes = (channels as u64).saturating_mul(extent.len() as u64).saturating_mul(4);
+    memory::check(bytes).map_err(|error| {
+        DataError::format(path, "the shape", format!("{channels} x {extent} (channels x z,y,x): {error}"))
+    })?;
+    reader.read(Extent::ZERO, extent)
+}
+
+/// The volume in an HDF5 file in memory.
 ///
 /// # Errors
-/// Where it is no volume of one channel, or a number is too large to be exact.
+/// Where it is no volume, or a number is too large to be exact.
 pub fn decode_hdf5(file: &Hdf5File) -> Result<Tensor, DataError> {
-    let shape = file.shape(MAIN)?;
-    if let [channels, _, _, _] = shape[..]
-        && channels != 1
-    {
-        let reason = format!("the shape {shape:?}, expected z,y,x or one channel of them");
-        return Err(file.error(MAIN, reason).into());
-    }
-    decode_maps(file)
+    whole(file.path(), formats::hdf5_in_memory(file)?.as_mut())
 }
 
-fn decode_maps(file: &Hdf5File) -> Result<Tensor, DataError> {
-    let shape = file.shape(MAIN)?;
-    let (channels, extent) = match shape[..] {
-        [y, x] => (1, Extent::new(1, y, x)),
-        [z, y, x] => (1, Extent::new(z, y, x)),
-        [channels, z, y, x] => (channels, Extent::new(z, y, x)),
-        _ => {
-            let reason = format!("the shape {shape:?}, expected z,y,x or one channel of them");
-            return Err(file.error(MAIN, reason).into());
-        }
-    };
-    let voxels = (channels as u64).saturating_mul(extent.len() as u64);
-    memory::check(voxels.saturating_mul(3 * 8)).map_err(|error| file.error(MAIN, error))?;
-    let (_, values) = file.numbers::<f64>(MAIN)?;
-    // Segment ids beyond this one would fall together.
-    if let Some(value) = values.iter().find(|value| value.abs() > EXACT && value.is_finite()) {
-        let reason = format!("the value {value} is too large, expected at most {EXACT}");
-        return Err(file.error(MAIN, reason).into());
-    }
-    Ok(Tensor::from_fn(channels, extent, |i| values[i] as f32))
-}
-
-/// Integers up to this one are exact in f32.
-const EXACT: f64 = 16_777_216.0;
-
-/// The volume of 64-bit floats in `bytes`, whose extents are in `size`; errors call it `path`.
+/// Writes a whole volume, with the type and the size of a voxel as `numbers` and `voxel` say.
 ///
 /// # Errors
-/// Where the lengths do not fit together.
-pub fn decode_raw(path: &Path, bytes: &[u8], size: &[u8]) -> Result<Tensor, DataError> {
-    let fail = |reason: String| DataError::Raw { path: path.to_owned(), reason };
-    let (extents, rest) = size.as_chunks::<4>();
-    let [x, y, z] = match extents {
-        &[x, y, z] if rest.is_empty() => [x, y, z].map(|axis| u32::from_le_bytes(axis) as usize),
-        _ => return Err(fail(format!("its .size file has {} bytes, expected 12", size.len()))),
-    };
-    let claimed = [x, y, z].iter().try_fold(8_usize, |product, &axis| product.checked_mul(axis));
-    if claimed != Some(bytes.len()) {
-        return Err(fail(format!(
-            "{} bytes, expected 64-bit floats of the extent {z},{y},{x} (z,y,x) that its .size file gives",
-            bytes.len()
-        )));
-    }
-    let (words, _) = bytes.as_chunks::<8>();
-    Ok(Tensor::from_fn(1, Extent::new(z, y, x), |i| f64::from_le_bytes(words[i]) as f32))
-}
-
-/// Writes all channels of `volume` as the dataset `/main` of an HDF5 file, `[channel, z, y, x]`, compressed.
-///
-/// # Errors
-/// Where the file system fails.
-pub fn write_hdf5(path: &Path, volume: &Tensor) -> Result<(), DataError> {
-    /// Voxels of a chunk along z, y and x: a few hundred kilobytes, as it is read at once.
-    const CHUNK: Extent = Extent::new(8, 128, 128);
-    let extent = volume.extent();
-    let shape = |channels: usize, extent: Extent| {
-        let [z, y, x] = extent.to_array();
-        [channels, z, y, x].map(|axis| axis as u64)
-    };
-    let mut file = FileBuilder::new();
-    file.create_dataset(MAIN)
-        .with_data(volume.data())
-        .with_shape(&shape(volume.channels(), extent))
-        .with_chunks(&shape(1, CHUNK.min(extent)))
-        .with_deflate(4);
-    Ok(hdf5::write(path, file)?)
+/// As [`create`].
+pub fn write(
+    path: &Path,
+    volume: &Tensor,
+    numbers: NumberType,
+    voxel: Option<super::VoxelSize>,
+) -> Result<(), DataError> {
+    let (channels, extent) = (volume.channels(), volume.extent());
+    let mut writer = create(path, &VolumeInfo { channels, extent, numbers, voxel, chunk: None })?;
+    writer.write(Extent::ZERO, volume)?;
+    writer.finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hdf5_volumes_round_trip() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("volume.h5");
-        let extent = Extent::new(3, 130, 7);
-        let volume = Tensor::from_fn(1, extent, |i| i as f32 / 7.0);
-        write_hdf5(&path, &volume).unwrap();
-        assert_eq!(Hdf5File::open(&path).unwrap().shape(MAIN).unwrap(), [1, 3, 130, 7]);
-        assert_eq!(read_image(&path).unwrap(), volume);
-        let maps = Tensor::from_fn(2, extent, |i| i as f32);
-        write_hdf5(&path, &maps).unwrap();
-        assert_eq!(read_maps(&path).unwrap(), maps);
-        let error = read_label(&path).unwrap_err().to_string();
-        assert!(
-            error.ends_with("main: the shape [2, 3, 130, 7], expected z,y,x or one channel of them"),
-            "{error}"
-        );
-        let mut file = FileBuilder::new();
-        file.create_dataset(MAIN).with_data(&[1u32 << 25, 1]).with_shape(&[1, 2]);
-        hdf5::write(&path, file).unwrap();
-        let error = read_label(&path).unwrap_err().to_string();
-        assert!(
-            error.ends_with("main: the value 33554432 is too large, expected at most 16777216"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn raw_volumes_have_their_size_beside() {
-        let size = |axes: [u32; 3]| axes.iter().flat_map(|axis| axis.to_le_bytes()).collect::<Vec<u8>>();
-        let bytes: Vec<u8> = (0..24).flat_map(|i| f64::from(i).to_le_bytes()).collect();
-        let path = Path::new("a.image");
-        let volume = decode_raw(path, &bytes, &size([4, 3, 2])).unwrap();
-        assert_eq!(volume.extent(), Extent::new(2, 3, 4));
-        assert_eq!(volume.data()[23], 23.0);
-        let error = |bytes: &[u8], size: &[u8]| decode_raw(path, bytes, size).unwrap_err().to_string();
-        assert_eq!(
-            error(&bytes[1..], &size([4, 3, 2])),
-            "a.image: 191 bytes, expected 64-bit floats of the extent 2,3,4 (z,y,x) that its .size file gives"
-        );
-        assert!(error(&bytes, &size([u32::MAX; 3])).contains("192 bytes, expected"));
-        assert_eq!(error(&bytes, &[0; 11]), "a.image: its .size file has 11 bytes, expected 12");
-    }
-}
+mod tests;

@@ -1,14 +1,25 @@
 //! Dense prediction: a network applied around every voxel of a volume of any size.
 
+mod blend;
+mod cascade;
 mod dense;
+mod flips;
+mod fragments;
+mod input;
+mod progress;
 mod tiling;
 
 use std::sync::Arc;
 
-pub use dense::{Border, DenseOptions, dense};
-pub use tiling::Tiling;
+pub use cascade::{ParsePoolingError, Pooling, Stage};
+pub use dense::{Border, DenseOptions, DensePlan, Part, dense};
+pub use flips::{Flips, ParseFlipsError, Symmetry};
+pub use input::Input;
+pub use progress::{ParseShardError, Progress, Shard, SharedPlan, fingerprint};
+pub use tiling::{Block, Tiling};
 
-use crate::conv::{Choice, Passes};
+use crate::conv::{Choice, Passes, Problem};
+use crate::data::DataError;
 use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, Bytes, TooLittleMemory};
@@ -48,6 +59,39 @@ pub enum InferError {
         /// Its maps.
         expected: usize,
     },
+    /// A network has not the inputs for what the one before it makes.
+    #[error(
+        "the stage before makes {maps} maps of a volume of {channels} channels, but input group `{node}` of the next network \
+         has {expected} maps, expected {maps}, or {} with the volume", maps + channels
+    )]
+    Stage {
+        /// Maps of the stage before.
+        maps: usize,
+        /// Channels of the volume.
+        channels: usize,
+        /// The input group.
+        node: String,
+        /// Its maps.
+        expected: usize,
+    },
+    /// The network sees more along one axis than along the other.
+    #[error("y and x cannot be exchanged for a field of view of {fov} (z,y,x), which is not square")]
+    Transpose {
+        /// The field of view.
+        fov: Extent,
+    },
+    /// The network or the tiles do not admit fragments.
+    #[error(
+        "fragments are for networks of one input and one output whose paths all go through each pooling, and tiles of a \
+         multiple of {step} voxels"
+    )]
+    Fragments {
+        /// What tiles have to be multiples of.
+        step: Extent,
+    },
+    /// The volume cannot be read or its prediction not be written.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// Not even the smallest tile fits the memory bound.
     #[error("a tile of one output voxel needs {needed} of memory, more than the bound of {bound}")]
     Memory {
@@ -161,6 +205,31 @@ impl Predictor {
     pub fn bytes(&self) -> usize {
         self.plan.bytes()
     }
+}
+
+/// The bytes of the plan of a network for output patches of extent `output`; where they are more than `bound`, at least
+/// so many. Which algorithm measures fastest is not known yet; the one estimated is near enough for a bound.
+fn plan_bytes(
+    engine: &Engine,
+    network: &Network,
+    output: Extent,
+    algorithm: Choice,
+    bound: usize,
+) -> Result<usize, InferError> {
+    let shapes = network.shapes(output)?;
+    let least = network.least_bytes(&shapes) as usize;
+    // A plan of far too large a tile would take long to make.
+    if least > bound {
+        return Ok(least);
+    }
+    let method = |edge, problem: &Problem| {
+        let choice = match network.algorithm(edge, algorithm) {
+            Choice::Measure => Choice::Estimate,
+            choice => choice,
+        };
+        engine.method(choice, problem, Passes::Inference)
+    };
+    Ok(lower(engine, network, &shapes, method)?.plan.bytes(engine.pool().threads()))
 }
 
 struct Lowered {

@@ -1,6 +1,8 @@
 //! Training: the iteration, the run, and what a person sees of it.
 
 mod check;
+mod diagnosis;
+mod groups;
 mod hdf5_run;
 pub mod job;
 pub mod report;
@@ -10,6 +12,9 @@ mod trainer;
 mod validation;
 
 pub use check::{CheckError, Derivative, check, natural_loss};
+pub use diagnosis::{DiagnosisError, Finding, Place, Summary, Suspect, diagnose};
 pub use hdf5_run::{import, records, statistics};
-pub use step::{Inspection, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
+pub use step::{
+    Clip, Inspection, Optimiser, Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted,
+};
 pub use trainer::{End, FileNames, Start, TrainError, Trainer, notes};

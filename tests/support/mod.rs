@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use znn::data::synthetic;
-use znn::data::tiff::{self, SampleType};
+use znn::data::{NumberType, tiff};
 use znn::network::weights_file::{self, Model};
 use znn::volume::{Extent, Tensor};
 
@@ -83,8 +83,8 @@ impl Desk {
             (2, Extent::new(3, 32, 36), "val_raw.tif", "val_cells.tif"),
         ] {
             let (raw, cells) = synthetic(seed, extent);
-            desk.write_volume(image, &raw, SampleType::F32);
-            desk.write_volume(label, &cells, SampleType::U8);
+            desk.write_volume(image, &raw, NumberType::F32);
+            desk.write_volume(label, &cells, NumberType::U8);
         }
         desk
     }
@@ -98,7 +98,7 @@ impl Desk {
     }
 
     /// Writes the first channel as a stack of pages.
-    pub fn write_volume(&self, name: &str, volume: &Tensor, sample: SampleType) {
+    pub fn write_volume(&self, name: &str, volume: &Tensor, sample: NumberType) {
         let extent = volume.extent();
         let mut writer = tiff::Writer::create(&self.path(name), extent, sample).expect("a file");
         for section in volume.channel(0).chunks_exact(extent.y * extent.x) {

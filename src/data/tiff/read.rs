@@ -5,17 +5,16 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use tiff::decoder::ifd::Value;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, Tag};
 use tiff::{ColorType, TiffError, TiffResult};
 
-use crate::data::DataError;
+use crate::data::{DataError, NumberType, VoxelSize};
+use crate::volume::number_type::exact;
 use crate::volume::{Extent, Tensor};
-
-/// Integers up to this one are exact in f32.
-const EXACT: f64 = 16_777_216.0;
 
 /// Reads a stack of gray pages: one channel, raw values, one z for each page.
 ///
@@ -44,53 +43,138 @@ fn open(path: &Path) -> Result<BufReader<File>, DataError> {
 }
 
 /// Reads the stack in `source`, which errors call `path`.
-pub(super) fn decode<R: Read + Seek>(
-    path: &Path,
-    mut source: R,
-    allow_rgb: bool,
-) -> Result<Tensor, DataError> {
-    let fail = |page: usize, reason: String| DataError::Tiff { path: path.to_owned(), page, reason };
-    let file_bytes = source
-        .seek(SeekFrom::End(0))
-        .and_then(|end| source.seek(SeekFrom::Start(0)).map(|_| end))
-        .map_err(DataError::io("read", path))?;
-    let mut limits = Limits::default();
-    // Bounds the values of a tag, for which the decoder reserves 32 bytes each and the file has at least one.
-    limits.decoding_buffer_size = usize::try_from(file_bytes.saturating_mul(32))
-        .map_or(limits.decoding_buffer_size, |bytes| bytes.min(limits.decoding_buffer_size));
-    // Strips and tiles are compared with the size of the file before they are decoded; see `PageLayout`.
-    limits.intermediate_buffer_size = usize::MAX;
+pub(super) fn decode<R: Read + Seek>(path: &Path, source: R, allow_rgb: bool) -> Result<Tensor, DataError> {
+    let mut stack = Stack::new(path, source, allow_rgb)?;
+    stack.read(Extent::ZERO, stack.extent())
+}
 
-    let mut decoder = Decoder::new(source).map_err(|e| fail(1, describe(&e)))?.with_limits(limits);
-    let mut sections: Vec<Vec<f32>> = Vec::new();
-    let mut size = None;
-    let mut unclaimed_bytes = file_bytes;
-    loop {
-        let page = sections.len() + 1;
-        let layout =
-            PageLayout::of(&mut decoder, allow_rgb, &mut unclaimed_bytes).map_err(|r| fail(page, r))?;
-        let found = (layout.height, layout.width);
-        let first = *size.get_or_insert(found);
-        if first != found {
-            return Err(fail(
-                page,
-                format!(
-                    "the page has {} x {} pixels (rows x columns), expected {} x {} like the first page",
-                    found.0, found.1, first.0, first.1
-                ),
-            ));
-        }
-        sections.push(layout.decode(&mut decoder).map_err(|r| fail(page, r))?);
-        if !decoder.more_images() {
-            break;
-        }
-        decoder.next_image().map_err(|e| fail(page + 1, describe(&e)))?;
+/// A stack of pages of which boxes can be read: all headers are known, no voxel is.
+pub struct Stack<R: Read + Seek> {
+    path: PathBuf,
+    decoder: Decoder<R>,
+    pages: Vec<PageLayout>,
+    extent: Extent,
+    numbers: NumberType,
+    voxel: Option<VoxelSize>,
+}
+
+impl Stack<BufReader<File>> {
+    /// Opens a stack of gray pages, or also of 8-bit RGB pages, as [`read_labels`].
+    ///
+    /// # Errors
+    /// As [`read`], but for what is wrong with the voxels.
+    pub fn open(path: &Path, allow_rgb: bool) -> Result<Self, DataError> {
+        Self::new(path, open(path)?, allow_rgb)
     }
-    let (height, width) = size.unwrap_or_default();
-    let extent = Extent::new(sections.len(), height, width);
-    // Sections are freed as they are copied, so that the peak is one volume and not two.
-    let mut voxels = sections.into_iter().flatten();
-    Ok(Tensor::from_fn(1, extent, |_| voxels.next().unwrap_or_default()))
+}
+
+impl<R: Read + Seek> Stack<R> {
+    /// The stack in `source`, which errors call `path`.
+    ///
+    /// # Errors
+    /// As [`Stack::open`].
+    pub fn new(path: &Path, mut source: R, allow_rgb: bool) -> Result<Self, DataError> {
+        let fail = |page: usize, reason: String| DataError::Tiff { path: path.to_owned(), page, reason };
+        let file_bytes = source
+            .seek(SeekFrom::End(0))
+            .and_then(|end| source.seek(SeekFrom::Start(0)).map(|_| end))
+            .map_err(DataError::io("read", path))?;
+        let mut limits = Limits::default();
+        // Bounds the values of a tag, for which the decoder reserves 32 bytes each and the file has at least one.
+        limits.decoding_buffer_size = usize::try_from(file_bytes.saturating_mul(32))
+            .map_or(limits.decoding_buffer_size, |bytes| bytes.min(limits.decoding_buffer_size));
+        // Strips and tiles are compared with the size of the file before they are decoded; see `PageLayout`.
+        limits.intermediate_buffer_size = usize::MAX;
+
+        let mut decoder = Decoder::new(source).map_err(|e| fail(1, describe(&e)))?.with_limits(limits);
+        let voxel = voxel_size(&mut decoder);
+        let mut pages: Vec<PageLayout> = Vec::new();
+        let mut unclaimed_bytes = file_bytes;
+        loop {
+            let page = pages.len() + 1;
+            let layout =
+                PageLayout::of(&mut decoder, allow_rgb, &mut unclaimed_bytes).map_err(|r| fail(page, r))?;
+            let first = pages.first().unwrap_or(&layout);
+            if (first.height, first.width) != (layout.height, layout.width) {
+                return Err(fail(
+                    page,
+                    format!(
+                        "the page has {} x {} pixels (rows x columns), expected {} x {} like the first page",
+                        layout.height, layout.width, first.height, first.width
+                    ),
+                ));
+            }
+            pages.push(layout);
+            if !decoder.more_images() {
+                break;
+            }
+            decoder.next_image().map_err(|e| fail(page + 1, describe(&e)))?;
+        }
+        let first = &pages[0];
+        let extent = Extent::new(pages.len(), first.height, first.width);
+        let numbers = first.numbers;
+        Ok(Self { path: path.to_owned(), decoder, pages, extent, numbers, voxel })
+    }
+
+    /// Pages, rows and columns.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// How the voxels of the first page are stored; colours are segment ids.
+    pub fn numbers(&self) -> NumberType {
+        self.numbers
+    }
+
+    /// What the first page says in the way of ImageJ.
+    pub fn voxel_size(&self) -> Option<&VoxelSize> {
+        self.voxel.as_ref()
+    }
+
+    /// The box of extent `extent` whose first voxel is at `origin`, which has to lie in the stack.
+    ///
+    /// # Errors
+    /// Names the file and the page where the file is damaged, or an integer is too large to be exact in f32.
+    pub fn read(&mut self, origin: Extent, extent: Extent) -> Result<Tensor, DataError> {
+        let mut volume = Tensor::zeros(1, extent);
+        let sections = volume.data_mut().chunks_exact_mut((extent.y * extent.x).max(1));
+        for (z, section) in sections.enumerate() {
+            let page = origin.z + z;
+            let fail = |reason| DataError::Tiff { path: self.path.clone(), page: page + 1, reason };
+            self.decoder.seek_to_image(page).map_err(|e| fail(describe(&e)))?;
+            let window = Window { row: origin.y, column: origin.x, rows: extent.y, columns: extent.x };
+            self.pages[page].decode(&mut self.decoder, &window, section).map_err(fail)?;
+        }
+        Ok(volume)
+    }
+}
+
+/// A part of a page.
+struct Window {
+    row: usize,
+    column: usize,
+    rows: usize,
+    columns: usize,
+}
+
+/// The size of a voxel as ImageJ writes it: the spacing of the sections and the unit in the description, the resolution in
+/// its tags.
+fn voxel_size<R: Read + Seek>(decoder: &mut Decoder<R>) -> Option<VoxelSize> {
+    let description = decoder.get_tag_ascii_string(Tag::ImageDescription).ok()?;
+    if !description.starts_with("ImageJ=") {
+        return None;
+    }
+    let value = |key: &str| {
+        let mut values = description.lines().filter_map(|line| line.split_once('='));
+        values.find(|(name, _)| *name == key).map(|(_, value)| value.trim())
+    };
+    let mut per_unit = |tag| match decoder.get_tag(tag).ok()? {
+        Value::Rational(n, d) => Some(f64::from(d) / f64::from(n)),
+        _ => None,
+    };
+    let (y, x) = (per_unit(Tag::YResolution)?, per_unit(Tag::XResolution)?);
+    let z = value("spacing").map_or(Some(1.0), |z| z.parse().ok())?;
+    VoxelSize::new([z, y, x], value("unit").unwrap_or_default())
 }
 
 /// What the header of a page says, after it was found plausible.
@@ -98,6 +182,7 @@ struct PageLayout {
     height: usize,
     width: usize,
     samples: usize,
+    numbers: NumberType,
     chunks: u32,
     /// Rows and columns of pixels of a strip or tile.
     chunk: (usize, usize),
@@ -118,7 +203,7 @@ impl PageLayout {
         let (samples, bits) = match color {
             ColorType::Gray(bits @ (8 | 16 | 32 | 64)) => (1, bits),
             ColorType::Gray(bits) => {
-                return Err(format!("{bits} bits per voxel, expected 8, 16 or 32"));
+                return Err(format!("{bits} bits per voxel, expected 8, 16, 32 or 64"));
             }
             ColorType::RGB(8) if allow_rgb => (3, 8),
             other => return Err(format!("the page is {}, expected {expected}", describe_color(other))),
@@ -171,22 +256,38 @@ impl PageLayout {
             ));
         }
         let across = if is_tiled { width.div_ceil(chunk.0) } else { 1 };
+        let format: Option<u16> = tag_of(decoder, Tag::SampleFormat);
         Ok(Self {
             height: height as usize,
             width: width as usize,
             samples,
+            numbers: number_type(bits, format, samples),
             chunks,
             chunk: (chunk.1 as usize, chunk.0 as usize),
             across: across as usize,
         })
     }
 
-    /// The voxels of the page.
-    fn decode<R: Read + Seek>(&self, decoder: &mut Decoder<R>) -> Result<Vec<f32>, String> {
-        let mut page = vec![0.0; self.height * self.width];
+    /// The voxels of a window of the page; only strips and tiles that it meets are decoded.
+    fn decode<R: Read + Seek>(
+        &self,
+        decoder: &mut Decoder<R>,
+        window: &Window,
+        voxels: &mut [f32],
+    ) -> Result<(), String> {
         for chunk in 0..self.chunks {
             let (row, column) =
                 (chunk as usize / self.across * self.chunk.0, chunk as usize % self.across * self.chunk.1);
+            let columns = self.chunk.1.min(self.width.saturating_sub(column));
+            let rows = self.chunk.0.min(self.height.saturating_sub(row));
+            let first = (row.max(window.row), column.max(window.column));
+            let end = (
+                (row + rows).min(window.row + window.rows),
+                (column + columns).min(window.column + window.columns),
+            );
+            if first.0 >= end.0 || first.1 >= end.1 {
+                continue;
+            }
             let part = match decoder.get_chunk_type() {
                 ChunkType::Strip => "strip",
                 ChunkType::Tile => "tile",
@@ -194,19 +295,43 @@ impl PageLayout {
             let context = |reason: String| format!("{part} {} of {}: {reason}", chunk + 1, self.chunks);
             let values = read_chunk(decoder, chunk).map_err(|e| context(describe(&e)))?;
             let values = to_f32(values, self.samples).map_err(context)?;
-            let columns = self.chunk.1.min(self.width.saturating_sub(column));
-            let rows = self.chunk.0.min(self.height.saturating_sub(row));
             if values.len() != rows * columns {
                 return Err(context(format!(
                     "{} voxels, expected {rows} x {columns} (rows x columns)",
                     values.len()
                 )));
             }
-            for (y, line) in values.chunks_exact(columns.max(1)).enumerate() {
-                page[(row + y) * self.width + column..][..columns].copy_from_slice(line);
+            for y in first.0..end.0 {
+                let from = &values[(y - row) * columns + (first.1 - column)..][..end.1 - first.1];
+                let to = (y - window.row) * window.columns + (first.1 - window.column);
+                voxels[to..to + from.len()].copy_from_slice(from);
             }
         }
-        Ok(page)
+        Ok(())
+    }
+}
+
+fn tag_of<R: Read + Seek>(decoder: &mut Decoder<R>, tag: Tag) -> Option<u16> {
+    decoder.find_tag_unsigned_vec(tag).ok().flatten().and_then(|values| values.first().copied())
+}
+
+/// The type of gray values of so many bits; `format` is 1 for unsigned integers, 2 for signed ones, 3 for floats.
+fn number_type(bits: u8, format: Option<u16>, samples: usize) -> NumberType {
+    use NumberType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    match (bits, format) {
+        _ if samples == 3 => U32,
+        (8, Some(2)) => I8,
+        (8, _) => U8,
+        (16, Some(2)) => I16,
+        // Half precision.
+        (16, Some(3)) => F32,
+        (16, _) => U16,
+        (32, Some(2)) => I32,
+        (32, Some(3)) => F32,
+        (32, _) => U32,
+        (_, Some(2)) => I64,
+        (_, Some(3)) => F64,
+        _ => U64,
     }
 }
 
@@ -235,13 +360,6 @@ fn greatest_compression(method: CompressionMethod) -> Option<u128> {
 
 /// The values of a strip or tile; RGB triples become segment ids.
 fn to_f32(values: DecodingResult, samples: usize) -> Result<Vec<f32>, String> {
-    let exact = |value: f64| {
-        if value.abs() <= EXACT {
-            Ok(value as f32)
-        } else {
-            Err(format!("the value {value} is too large, expected at most {EXACT}"))
-        }
-    };
     match values {
         DecodingResult::U8(v) if samples == 3 => Ok(v
             .chunks_exact(3)
@@ -251,14 +369,13 @@ fn to_f32(values: DecodingResult, samples: usize) -> Result<Vec<f32>, String> {
         DecodingResult::I8(v) => Ok(v.into_iter().map(f32::from).collect()),
         DecodingResult::U16(v) => Ok(v.into_iter().map(f32::from).collect()),
         DecodingResult::I16(v) => Ok(v.into_iter().map(f32::from).collect()),
-        DecodingResult::U32(v) => v.into_iter().map(|v| exact(f64::from(v))).collect(),
-        DecodingResult::I32(v) => v.into_iter().map(|v| exact(f64::from(v))).collect(),
+        DecodingResult::U32(v) => v.into_iter().map(|v| exact(i128::from(v))).collect(),
+        DecodingResult::I32(v) => v.into_iter().map(|v| exact(i128::from(v))).collect(),
         DecodingResult::F32(v) => Ok(v),
         DecodingResult::F64(v) => Ok(v.into_iter().map(|v| v as f32).collect()),
         DecodingResult::F16(v) => Ok(v.into_iter().map(f32::from).collect()),
-        DecodingResult::U64(_) | DecodingResult::I64(_) => {
-            Err("64-bit integers, expected 8, 16 or 32 bits".to_owned())
-        }
+        DecodingResult::U64(v) => v.into_iter().map(|v| exact(i128::from(v))).collect(),
+        DecodingResult::I64(v) => v.into_iter().map(|v| exact(i128::from(v))).collect(),
     }
 }
 

@@ -210,7 +210,7 @@ fn errors_name_the_page_and_what_was_expected() {
 
     let mut bits = page(4, 4);
     bits.set(258, vec![1]);
-    assert!(error(&build(&[bits], false)).contains("1 bits per voxel, expected 8, 16 or 32"));
+    assert!(error(&build(&[bits], false)).contains("1 bits per voxel, expected 8, 16, 32 or 64"));
     let mut jpeg = page(4, 4);
     jpeg.set(259, vec![7]);
     assert!(error(&build(&[jpeg], false)).contains("ModernJPEG is not supported"));

@@ -1,0 +1,14 @@
+#![no_main]
+
+use std::io::Cursor;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use znn::data::formats::decode_npy;
+use znn::volume::Extent;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(mut volume) = decode_npy(Path::new("volume.npy"), Cursor::new(bytes.to_vec())) {
+        let _ = volume.read(Extent::ZERO, volume.info().extent);
+    }
+});
