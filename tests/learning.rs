@@ -94,7 +94,6 @@ fn another_optimiser_begins_anew_and_says_so() {
 fn options_that_do_not_fit_are_refused() {
     let desk = Desk::new();
     for (options, message) in [
-        ("--optimiser adam", "momentum = 0.9: expected 0 with the optimisers adam and adamw"),
         ("--momentum 0 --nesterov", "nesterov = true: expected the optimiser sgd and a momentum above 0"),
         ("--batch 0", "batch = 0: expected an integer above 0"),
         ("--clip-norm 0", "clip-norm = 0: expected a number above 0"),

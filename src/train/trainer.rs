@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::TrainError;
 use super::diagnosis::{self, Finding, Place, Suspect};
-use super::job::{Job, LossKind};
+use super::job::{Job, LossKind, OptimiserKind};
 use super::report::{Observer, TrainStep, Validation};
 use super::schedule::{Plateau, Schedule, ScheduleKind};
 use super::step::{Outcome, OutputLoss, Settings, StepOptions, TrainingStep, Wanted};
@@ -131,6 +131,10 @@ impl Trainer {
         let (training, validation) = groups::samplers(&job, &network, &outputs)?;
         let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
+        if job.optimiser != OptimiserKind::Sgd && job.momentum > 0.0 && !job.demo {
+            let name = job.optimiser.to_string();
+            warnings.push(format!("momentum has no effect with the optimiser {name}: see beta1"));
+        }
 
         let options = StepOptions {
             momentum: job.momentum as f32,

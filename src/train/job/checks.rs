@@ -71,12 +71,6 @@ impl Job {
         }
         let is_sgd = self.optimiser == OptimiserKind::Sgd;
         check(
-            is_sgd || self.momentum == 0.0,
-            "momentum",
-            &self.momentum,
-            "0 with the optimisers adam and adamw, whose momentum is beta1",
-        )?;
-        check(
             !self.nesterov || (is_sgd && self.momentum > 0.0),
             "nesterov",
             &self.nesterov,
