@@ -13,8 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Any volume of floats, row-major [channel][z][y][x].
     let volume = Tensor::from_fn(1, Extent::new(24, 96, 96), |i| (i % 17) as f32 / 17.0);
-    let options =
-        DenseOptions { border: Border::Mirror, memory: 256 << 20, ..DenseOptions::default() };
+    let options = DenseOptions { border: Border::Mirror, memory: 256 << 20, ..DenseOptions::default() };
     let start = Instant::now();
     let outputs = dense(&engine, &network, &parameters, &volume, &options, |_done, _all| true)?;
     let result = &outputs.expect("nobody ended it early")[0];

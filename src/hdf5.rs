@@ -6,8 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{DType, Dataset, Datatype, DatatypeByteOrder, File, Layout, VlenStringReadOptions};
 pub use hdf5_pure::AttrValue;
+use hdf5_pure::{DType, Dataset, Datatype, DatatypeByteOrder, File, Layout, VlenStringReadOptions};
 pub use hdf5_pure::{FileBuilder, FinishedGroup, GroupBuilder};
 
 use crate::atomic_file;
@@ -233,8 +233,8 @@ impl Hdf5File {
             other => return Err(self.error(dataset, format!("values of type {other}, expected numbers"))),
         };
         let datatype = found.datatype().map_err(|error| self.error(dataset, error))?;
-        let (Datatype::FixedPoint { size, byte_order, .. } | Datatype::FloatingPoint { size, byte_order, .. }) =
-            datatype
+        let (Datatype::FixedPoint { size, byte_order, .. }
+        | Datatype::FloatingPoint { size, byte_order, .. }) = datatype
         else {
             return Err(self.error(dataset, format!("values of type {numbers} that are no plain numbers")));
         };

@@ -9,8 +9,7 @@ use znn::conv::{Choice, Method};
 use znn::data::Normalisation;
 use znn::data::formats::MemoryReader;
 use znn::infer::{
-    Border, DenseOptions, DensePlan, Flips, InferError, Input, Part, Pooling, Predictor, Stage, Tiling,
-    dense,
+    Border, DenseOptions, DensePlan, Flips, InferError, Input, Part, Pooling, Predictor, Stage, Tiling, dense,
 };
 use znn::network::{Network, Parameters};
 use znn::ops::loss::Loss;
@@ -252,10 +251,12 @@ fn the_memory_bound_decides_the_tiles() {
             let stage = Stage { network: &network, parameters: &parameters, softmax: false };
             let bytes = |tiling: Tiling| {
                 let options = options(Border::Mirror, None, method);
-                let plan = DensePlan::new(&engine, &[stage], 1, volume.extent(), &options, None).expect("a plan");
+                let plan =
+                    DensePlan::new(&engine, &[stage], 1, volume.extent(), &options, None).expect("a plan");
                 let needed = plan.bytes(&engine, tiling.tile(), usize::MAX).expect("sizes that fit");
                 let dense = Arc::new(network.to_dense());
-                let own = Predictor::new(&engine, &dense, &parameters, tiling.tile(), choice).expect("a plan");
+                let own =
+                    Predictor::new(&engine, &dense, &parameters, tiling.tile(), choice).expect("a plan");
                 assert!(needed > own.bytes(), "the plan of the network is a part of it");
                 needed
             };
@@ -359,15 +360,16 @@ nodes out type=transfer size=1 function=linear
 #[test]
 fn blended_tiles_reproduce_a_constant_and_do_not_show() {
     let engine = engine(2, false);
-    let blended = |text: &str, volume: &Tensor, tile: (usize, usize, usize), overlap: (usize, usize, usize)| {
-        let network = network(text);
-        let options = DenseOptions {
-            overlap: Some(Extent::new(overlap.0, overlap.1, overlap.2)),
-            ..options(Border::Mirror, Some(Extent::new(tile.0, tile.1, tile.2)), Method::Direct)
+    let blended =
+        |text: &str, volume: &Tensor, tile: (usize, usize, usize), overlap: (usize, usize, usize)| {
+            let network = network(text);
+            let options = DenseOptions {
+                overlap: Some(Extent::new(overlap.0, overlap.1, overlap.2)),
+                ..options(Border::Mirror, Some(Extent::new(tile.0, tile.1, tile.2)), Method::Direct)
+            };
+            let found = dense(&engine, &network, &parameters(&network), volume, &options, |_, _| true);
+            found.expect("a prediction").expect("not ended")
         };
-        let found = dense(&engine, &network, &parameters(&network), volume, &options, |_, _| true);
-        found.expect("a prediction").expect("not ended")
-    };
     let constant = Tensor::from_fn(1, Extent::new(7, 20, 23), |_| 0.1);
     for (tile, overlap) in [((3, 8, 9), (1, 3, 4)), ((7, 9, 23), (0, 8, 0)), ((2, 20, 23), (1, 0, 0))] {
         assert_eq!(blended(IDENTITY, &constant, tile, overlap)[0].data(), constant.data(), "{tile:?}");
@@ -385,7 +387,8 @@ fn flips_average_what_the_network_makes_of_each_mirror_image() {
     let volume = random(10, 2, Extent::new(6, 18, 18));
     let predict = |volume: &Tensor, flips: &str| {
         let flips = if flips.is_empty() { Flips::NONE } else { flips.parse().expect("flips") };
-        let options = DenseOptions { flips, ..options(Border::Valid, Some(Extent::new(2, 4, 5)), Method::Direct) };
+        let options =
+            DenseOptions { flips, ..options(Border::Valid, Some(Extent::new(2, 4, 5)), Method::Direct) };
         let found = dense(&engine, &network, &parameters, volume, &options, |_, _| true);
         found.expect("a prediction").expect("not ended")
     };
@@ -408,8 +411,10 @@ fn flips_average_what_the_network_makes_of_each_mirror_image() {
         assert!(found[0] != predict(&volume, "")[0], "{flips}: the mean is another one");
     }
     // The field of view is not square.
-    let options = DenseOptions { flips: "t".parse().expect("flips"), ..options(Border::Valid, None, Method::Direct) };
-    let error = dense(&engine, &network, &parameters, &volume, &options, |_, _| true).expect_err("not square");
+    let options =
+        DenseOptions { flips: "t".parse().expect("flips"), ..options(Border::Valid, None, Method::Direct) };
+    let error =
+        dense(&engine, &network, &parameters, &volume, &options, |_, _| true).expect_err("not square");
     assert!(matches!(error, InferError::Transpose { .. }), "{error}");
 }
 
@@ -427,7 +432,9 @@ fn stages_are_networks_applied_one_after_the_other() {
     let own = parameters(&first);
     let volume = random(11, 1, Extent::new(9, 30, 32));
     let options = options(Border::Valid, None, Method::Direct);
-    let before = dense(&engine, &first, &own, &volume, &options, |_, _| true).expect("a prediction").expect("not ended");
+    let before = dense(&engine, &first, &own, &volume, &options, |_, _| true)
+        .expect("a prediction")
+        .expect("not ended");
     let margin = fov(&first) - Extent::ONE;
     let middle = volume.crop(margin.zip(Extent::ONE, |margin, _| margin / 2), before[0].extent());
     for with_image in [false, true] {
@@ -495,7 +502,8 @@ fn fragments_give_what_dilated_convolutions_give() {
         for (border, method) in [(Border::Mirror, Method::Direct), (Border::Valid, Method::Fft)] {
             let predict = |pooling, tile| {
                 let options = DenseOptions { pooling, ..options(border, tile, method) };
-                dense(&engine, &network, &parameters, &volume, &options, |_, _| true).map(|it| it.expect("not ended"))
+                dense(&engine, &network, &parameters, &volume, &options, |_, _| true)
+                    .map(|it| it.expect("not ended"))
             };
             let expected = predict(Pooling::Dilated, None).expect("a prediction");
             for tile in [None, Some(tiles[0]), Some(tiles[1])] {
@@ -511,9 +519,57 @@ fn fragments_give_what_dilated_convolutions_give() {
     // Two outputs; a crop that is no multiple; no pooling at all.
     for text in [POOLED, FILTERED, IDENTITY] {
         let network = network(text);
-        let volume = random(1, network.inputs().next().map_or(1, |node| network[node].size), Extent::new(4, 20, 20));
+        let volume =
+            random(1, network.inputs().next().map_or(1, |node| network[node].size), Extent::new(4, 20, 20));
         let options = DenseOptions { pooling: Pooling::Fragments, ..DenseOptions::default() };
         let error = dense(&engine, &network, &parameters(&network), &volume, &options, |_, _| true);
         assert!(matches!(error, Err(InferError::Fragments { .. })));
+    }
+}
+
+/// Padded convolutions around a pooling and its reverse: outputs are as large as inputs, of even sizes along y and x.
+const PADDED: &str = "
+nodes in type=input size=1
+edges c1 type=conv input=in output=n1 size=3,3,3 pad=1,1,1 init=msra
+nodes n1 type=transfer size=3 function=rectify_linear
+edges p1 type=max_pool input=n1 output=n2 size=1,2,2
+nodes n2 type=sum size=3
+edges c2 type=conv input=n2 output=n3 size=1,3,3 pad=0,1,1 init=msra
+nodes n3 type=transfer size=4 function=rectify_linear
+edges u type=deconv input=n3 output=n1up size=1,2,2 stride=1,2,2 init=msra
+nodes n1up type=transfer size=3 function=linear
+edges c3 type=conv input=n1up output=out size=1,1,1 init=msra
+nodes out type=transfer size=2 function=tanh
+";
+
+/// A network that takes even sizes only is applied to a volume of odd ones, in one tile and in blended ones.
+#[test]
+fn networks_with_padding_predict_volumes_of_any_size() {
+    let engine = engine(2, false);
+    let network = network(PADDED);
+    let parameters = parameters(&network);
+    let volume = random(13, 1, Extent::new(5, 33, 41));
+    let predict = |border, tile, independent| {
+        let options = DenseOptions { independent, ..options(border, tile, Method::Direct) };
+        let found = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);
+        found.expect("a prediction").expect("not ended")
+    };
+    let whole = predict(Border::Mirror, None, false);
+    assert_eq!(whole[0].extent(), volume.extent());
+    let even = Extent::new(5, 34, 42);
+    let choice = Choice::Fixed(Method::Direct);
+    let mut patch = Predictor::new(&engine, &network, &parameters, even, choice).expect("a plan");
+    let mut input = Input::new(Box::new(MemoryReader::new(&volume)), Normalisation::NONE, "");
+    let mirrored = input.patch([0, 0, 0], even).expect("memory");
+    let maps = patch.predict(&[&mirrored]).expect("a prediction");
+    assert_close(&whole, &[maps[0].crop(Extent::ZERO, volume.extent())], 1e-6, "one tile");
+    for independent in [false, true] {
+        let tiled = predict(Border::Mirror, Some(Extent::new(5, 20, 22)), independent);
+        assert_eq!(tiled[0].extent(), volume.extent());
+        // Far from borders of tiles nothing differs.
+        let corner = Extent::new(5, 8, 8);
+        let inside = [tiled[0].crop(Extent::ZERO, corner)];
+        assert_close(&inside, &[whole[0].crop(Extent::ZERO, corner)], 1e-6, "the corner");
+        assert!(tiled[0] != whole[0], "borders of tiles differ");
     }
 }

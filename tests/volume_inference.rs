@@ -72,7 +72,8 @@ fn every_format_gives_the_same_prediction_and_keeps_the_voxel_size() {
             _ => (String::new(), input),
         };
         let path = format!("{scheme}{}", desk.path(name).display());
-        volume_file::write(Path::new(&path), &volume(&desk), NumberType::F32, voxel.clone()).expect("a volume");
+        volume_file::write(Path::new(&path), &volume(&desk), NumberType::F32, voxel.clone())
+            .expect("a volume");
         let (stdout, _) = desk.succeed(&format!(
             "infer --model net.safetensors --input {input} --output {output} --algorithm direct --tile 3,20,30"
         ));

@@ -249,11 +249,7 @@ impl Entry {
 }
 
 /// `text` with the values of the keys that it names, to a depth of `depth`.
-fn replace<'a>(
-    text: &str,
-    value: &impl Fn(&str) -> Option<&'a str>,
-    depth: usize,
-) -> Result<String, String> {
+fn replace<'a>(text: &str, value: &impl Fn(&str) -> Option<&'a str>, depth: usize) -> Result<String, String> {
     let mut found = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -269,7 +265,8 @@ fn replace<'a>(
             if found.len() > MAX_FILE_BYTES as usize {
                 return Err("the value becomes longer than a file may be".to_owned());
             }
-            let other = if other.contains("%(") { replace(other, value, depth - 1)? } else { other.to_owned() };
+            let other =
+                if other.contains("%(") { replace(other, value, depth - 1)? } else { other.to_owned() };
             found.push_str(&other);
             rest = after;
         } else {

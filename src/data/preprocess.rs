@@ -121,8 +121,11 @@ impl Normalisation {
         let Extent { z, y, x } = part.extent();
         for channel in 0..part.channels() {
             let steps = &self.steps[channel * self.sections..][..self.sections];
-            for (section, values) in part.channel_mut(channel).chunks_exact_mut((y * x).max(1)).enumerate().take(z) {
-                let Step { shift, scale } = if self.sections == 1 { steps[0] } else { steps[origin.z + section] };
+            for (section, values) in
+                part.channel_mut(channel).chunks_exact_mut((y * x).max(1)).enumerate().take(z)
+            {
+                let Step { shift, scale } =
+                    if self.sections == 1 { steps[0] } else { steps[origin.z + section] };
                 for value in values {
                     *value = ((f64::from(*value) - shift) * scale) as f32;
                 }
@@ -181,11 +184,8 @@ impl Bands<'_> {
         for z in sections.clone().step_by(depth) {
             for y in (0..self.extent.y).step_by(rows) {
                 let origin = Extent::new(z, y, 0);
-                let part = Extent::new(
-                    depth.min(sections.end - z),
-                    rows.min(self.extent.y - y),
-                    self.extent.x,
-                );
+                let part =
+                    Extent::new(depth.min(sections.end - z), rows.min(self.extent.y - y), self.extent.x);
                 if self.last.as_ref().is_none_or(|(at, band)| (*at, band.extent()) != (origin, part)) {
                     self.last = None;
                     let band = self.reader.read(origin, part)?;

@@ -158,7 +158,8 @@ pub(crate) fn check_finite_at(
         None => Ok(()),
         Some(i) => {
             let voxel = i % extent.len();
-            let inside = Extent::new(voxel / (extent.y * extent.x), voxel / extent.x % extent.y, voxel % extent.x);
+            let inside =
+                Extent::new(voxel / (extent.y * extent.x), voxel / extent.x % extent.y, voxel % extent.x);
             let position = origin + inside;
             Err(DataError::NotFinite { name: name.to_owned(), role, value: tensor.data()[i], position })
         }

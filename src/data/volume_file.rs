@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use super::formats::{
     self, ChunkedFormat, RawSpec, VolumeInfo, VolumeReader, VolumeWriter, create_chunked, create_hdf5,
-    create_nifti, create_npy, create_raw, create_tiff, open_chunked, open_doubles, open_hdf5, open_nifti, open_npy,
-    open_raw, open_tiff,
+    create_nifti, create_npy, create_raw, create_tiff, open_chunked, open_doubles, open_hdf5, open_nifti,
+    open_npy, open_raw, open_tiff,
 };
 use super::{DataError, NumberType};
 use crate::hdf5::Hdf5File;
@@ -59,13 +59,16 @@ impl Format {
                 return Self::Hdf5 { path: file, dataset: dataset.trim_start_matches('/').to_owned() };
             }
         }
-        let extension = |path: &Path| path.extension().and_then(|it| it.to_str()).map(str::to_ascii_lowercase);
+        let extension =
+            |path: &Path| path.extension().and_then(|it| it.to_str()).map(str::to_ascii_lowercase);
         match extension(path).as_deref() {
             Some("h5" | "hdf5") => return Self::Hdf5 { path: path.to_owned(), dataset: MAIN.to_owned() },
             Some("image" | "label") => return Self::Doubles,
             Some("npy") => return Self::Npy,
             Some("nii") => return Self::Nifti,
-            Some("gz") if extension(&path.with_extension("")).as_deref() == Some("nii") => return Self::Nifti,
+            Some("gz") if extension(&path.with_extension("")).as_deref() == Some("nii") => {
+                return Self::Nifti;
+            }
             _ => {}
         }
         // An array may lie anywhere in a container.

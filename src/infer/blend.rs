@@ -122,7 +122,8 @@ mod tests {
         let count = tiling.counts().len();
         for block in tiling.blocks() {
             blend.add(block.tile_origin, &[value.crop(block.tile_origin, tiling.tile())]);
-            let next = if block.index + 1 == count { output.z } else { tiling.block(block.index + 1).tile_origin.z };
+            let next =
+                if block.index + 1 == count { output.z } else { tiling.block(block.index + 1).tile_origin.z };
             if let Some((origin, maps)) = blend.complete(next) {
                 assert!(origin.z.is_multiple_of(depth));
                 found.paste(&maps[0], origin);

@@ -318,7 +318,9 @@ impl Cascade {
         for stage in &mut self.stages {
             let input = match maps.first() {
                 None => stage.run(patch)?,
-                Some(before) if stage.with_image => stage.run(&joined(&centre(patch, stage.input), before))?,
+                Some(before) if stage.with_image => {
+                    stage.run(&joined(&centre(patch, stage.input), before))?
+                }
                 Some(before) => stage.run(before)?,
             };
             maps = input;
@@ -341,10 +343,8 @@ impl Planned {
             Runner::Fragments(fragments) => return Ok(vec![fragments.predict(image)?]),
         };
         let extents: Vec<Extent> = self.network.inputs().map(|node| predictor.input_extent(node)).collect();
-        let patches: Vec<Option<Tensor>> = extents
-            .iter()
-            .map(|&extent| (extent != image.extent()).then(|| centre(image, extent)))
-            .collect();
+        let patches: Vec<Option<Tensor>> =
+            extents.iter().map(|&extent| (extent != image.extent()).then(|| centre(image, extent))).collect();
         let inputs: Vec<&Tensor> = patches.iter().map(|patch| patch.as_ref().unwrap_or(image)).collect();
         Ok(predictor.predict(&inputs)?.to_vec())
     }

@@ -210,10 +210,12 @@ impl<'a> DensePlan<'a> {
         let up = frame.least + up.zip(frame.step, |more, step| more.next_multiple_of(step));
         match self.options.border {
             Border::Mirror => Ok(up),
-            Border::Valid => frame.largest(tile.max(frame.least).min(self.output)).ok_or(InferError::TooSmall {
-                volume: self.output + self.chain.margin(),
-                fov: frame.least + self.chain.margin(),
-            }),
+            Border::Valid => {
+                frame.largest(tile.max(frame.least).min(self.output)).ok_or(InferError::TooSmall {
+                    volume: self.output + self.chain.margin(),
+                    fov: frame.least + self.chain.margin(),
+                })
+            }
         }
     }
 
@@ -228,9 +230,8 @@ impl<'a> DensePlan<'a> {
             let up = tile.next_multiple_of(step);
             if up <= size { up } else { tile / step * step }
         };
-        let [z, y, x] = [0, 1, 2].map(|axis| {
-            fits(tile.to_array()[axis], step.to_array()[axis], self.output.to_array()[axis])
-        });
+        let [z, y, x] = [0, 1, 2]
+            .map(|axis| fits(tile.to_array()[axis], step.to_array()[axis], self.output.to_array()[axis]));
         let found = Extent::new(z, y, x);
         if found.is_empty() { tile } else { found }
     }
@@ -312,7 +313,8 @@ impl<'a> DensePlan<'a> {
             if needed <= bound {
                 return Ok(tile);
             }
-            let too_large = || InferError::Memory { needed: Bytes(needed as u64), bound: Bytes(bound as u64) };
+            let too_large =
+                || InferError::Memory { needed: Bytes(needed as u64), bound: Bytes(bound as u64) };
             tiling = tiling.halve().ok_or_else(too_large)?;
         }
     }
@@ -338,7 +340,8 @@ impl<'a> DensePlan<'a> {
         if needed > bound {
             return Ok(needed);
         }
-        Ok(needed + self.chain.bytes(engine, tile, self.options.algorithm, &self.fragments, bound - needed)?)
+        Ok(needed
+            + self.chain.bytes(engine, tile, self.options.algorithm, &self.fragments, bound - needed)?)
     }
 
     /// Predicts blocks in the order of their numbers, and gives them to `output`; overlapping tiles all, whatever is asked
@@ -358,7 +361,8 @@ impl<'a> DensePlan<'a> {
         if blocks.is_empty() {
             return Ok(true);
         }
-        let mut cascade = self.chain.plan(engine, self.tiling.tile(), self.options.algorithm, &self.fragments)?;
+        let mut cascade =
+            self.chain.plan(engine, self.tiling.tile(), self.options.algorithm, &self.fragments)?;
         let mut assembler = Assembler::new(self, blocks.len());
         thread::scope(|scope| {
             // No queue: one patch is read and one part written while a tile is computed.

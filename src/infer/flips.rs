@@ -36,7 +36,8 @@ impl Flips {
         (0..16).filter_map(move |number| {
             let flip = [0, 1, 2].map(|axis| of(axis, number));
             let transpose = of(3, number);
-            let is_wanted = (0..3).all(|axis| self.axes[axis] || !flip[axis]) && (self.transpose || !transpose);
+            let is_wanted =
+                (0..3).all(|axis| self.axes[axis] || !flip[axis]) && (self.transpose || !transpose);
             is_wanted.then_some(Symmetry { flip, transpose })
         })
     }
@@ -70,7 +71,8 @@ impl Symmetry {
                     for x in 0..from.x {
                         let (tz, ty, tx) =
                             (turn(z, from.z, flip[0]), turn(y, from.y, flip[1]), turn(x, from.x, flip[2]));
-                        let to = if self.transpose { extent.index(tz, tx, ty) } else { extent.index(tz, ty, tx) };
+                        let to =
+                            if self.transpose { extent.index(tz, tx, ty) } else { extent.index(tz, ty, tx) };
                         target[to] = source[from.index(z, y, x)];
                     }
                 }

@@ -56,9 +56,10 @@ impl Fragmented {
             }
             // Nothing but this node connects what is before it with what is behind.
             let is_before = |id: NodeId| order[..=place].contains(&id);
-            let crosses = network.edges().iter().any(|edge| {
-                edge.input != node && is_before(edge.input) && !is_before(edge.output)
-            });
+            let crosses = network
+                .edges()
+                .iter()
+                .any(|edge| edge.input != node && is_before(edge.input) && !is_before(edge.output));
             if crosses || strides.iter().any(|&other| other != stride) {
                 return None;
             }
@@ -226,7 +227,8 @@ fn run(parts: &mut [Planned], image: &Tensor) -> Result<Tensor, InferError> {
                 let offset = Extent::new(z, y, x);
                 gather(maps, offset, stride, &mut fragment);
                 let part = run(rest, &fragment)?;
-                let whole = whole.get_or_insert_with(|| Tensor::zeros(part.channels(), part.extent() * stride));
+                let whole =
+                    whole.get_or_insert_with(|| Tensor::zeros(part.channels(), part.extent() * stride));
                 scatter(&part, offset, stride, whole);
             }
         }

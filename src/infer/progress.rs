@@ -134,7 +134,8 @@ impl SharedPlan {
         let keys: BTreeSet<&String> = self.description.keys().chain(description.keys()).collect();
         let differs = keys.into_iter().find(|&key| self.description.get(key) != description.get(key));
         let Some(key) = differs else { return Ok(()) };
-        let text = |map: &BTreeMap<String, String>| map.get(key).cloned().unwrap_or_else(|| "nothing".to_owned());
+        let text =
+            |map: &BTreeMap<String, String>| map.get(key).cloned().unwrap_or_else(|| "nothing".to_owned());
         let reason = format!(
             "the prediction was begun with {key} {}, now it is {}; remove this folder and the output to begin anew",
             text(&self.description),

@@ -77,8 +77,7 @@ impl Tiling {
     pub fn block(&self, index: usize) -> Block {
         let counts = self.counts();
         assert!(index < counts.len(), "block {index} of {}", counts.len());
-        let at =
-            Extent::new(index / (counts.y * counts.x), index / counts.x % counts.y, index % counts.x);
+        let at = Extent::new(index / (counts.y * counts.x), index / counts.x % counts.y, index % counts.x);
         let origin = at * self.step;
         // The last one takes what is left.
         let end = |axis: [usize; 4]| if axis[0] + 1 == axis[1] { axis[3] } else { axis[2] };
@@ -163,7 +162,10 @@ mod tests {
                     assert!(end.all(tile_end, |end, tile| end <= tile));
                     let halo = tiling.halo;
                     let left = block.origin - block.tile_origin;
-                    assert!(left.all(halo, |left, halo| left >= halo) || block.tile_origin.to_array().contains(&0));
+                    assert!(
+                        left.all(halo, |left, halo| left >= halo)
+                            || block.tile_origin.to_array().contains(&0)
+                    );
                     for z in block.origin.z..end.z {
                         for y in block.origin.y..end.y {
                             for x in block.origin.x..end.x {
@@ -193,14 +195,17 @@ mod tests {
 
     #[test]
     fn blocks_of_aligned_tiles_share_no_chunk() {
-        for (output, tile) in [((30, 100, 200), (7, 100, 90)), ((5, 64, 65), (5, 63, 64)), ((9, 9, 9), (1, 2, 9))] {
+        for (output, tile) in
+            [((30, 100, 200), (7, 100, 90)), ((5, 64, 65), (5, 63, 64)), ((9, 9, 9), (1, 2, 9))]
+        {
             let output = extent(output);
             let (tile, chunk) = aligned(extent(tile), Extent::new(4, 32, 32), output);
             assert!(chunk.all(Extent::new(4, 32, 32), |found, wish| found <= wish));
             for block in Tiling::exact(output, tile, Extent::ZERO).blocks() {
                 assert!(block.origin.all(chunk, |at, chunk| at.is_multiple_of(chunk)));
                 let end = block.origin + block.extent;
-                let is_border = |end: usize, chunk: usize, size: usize| end == size || end.is_multiple_of(chunk);
+                let is_border =
+                    |end: usize, chunk: usize, size: usize| end == size || end.is_multiple_of(chunk);
                 assert!(is_border(end.z, chunk.z, output.z) && is_border(end.y, chunk.y, output.y));
                 assert!(is_border(end.x, chunk.x, output.x));
             }

@@ -206,9 +206,11 @@ fn sharing<'a>(
     if !volume_file::is_chunked(output) {
         return match is_asked {
             false => Ok(None),
-            true => {
-                Err(format!("{}: --resume and --shard need an output in chunks, Zarr or N5", output.display()).into())
-            }
+            true => Err(format!(
+                "{}: --resume and --shard need an output in chunks, Zarr or N5",
+                output.display()
+            )
+            .into()),
         };
     }
     // Blended blocks depend on each other.

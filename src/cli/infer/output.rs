@@ -62,8 +62,13 @@ impl Files {
         kind: &Kind,
     ) -> Result<(), DataError> {
         let (numbers, one) = format.numbers();
-        let info =
-            VolumeInfo { channels, extent: kind.extent, numbers, voxel: kind.voxel.clone(), chunk: kind.chunk };
+        let info = VolumeInfo {
+            channels,
+            extent: kind.extent,
+            numbers,
+            voxel: kind.voxel.clone(),
+            chunk: kind.chunk,
+        };
         let writer = volume_file::create(&path, &info)?;
         self.files.push(File { path, writer, node, first, channels, one });
         Ok(())

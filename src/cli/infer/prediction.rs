@@ -8,7 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use znn::data::formats::VolumeReader;
 use znn::data::{DataError, Normalisation, Preprocess, volume_file};
 use znn::engine::Engine;
-use znn::infer::{DenseOptions, DensePlan, InferError, Input, Progress, Shard, SharedPlan, Stage, fingerprint};
+use znn::infer::{
+    DenseOptions, DensePlan, InferError, Input, Progress, Shard, SharedPlan, Stage, fingerprint,
+};
 use znn::network::weights_file::Model;
 use znn::train::job::LossKind;
 use znn::train::notes;
@@ -63,16 +65,11 @@ impl Predictor<'_> {
         let name = input.display().to_string();
         let mut reader = volume_file::open(input)?;
         let info = reader.info().clone();
-        let mut plan = DensePlan::new(
-            self.engine,
-            &self.stages,
-            info.channels,
-            info.extent,
-            &self.options,
-            chunk,
-        )
-        .map_err(unpredicted)?;
-        let measure = |reader: &mut dyn VolumeReader| preprocess.measure(&name, reader, self.options.memory / 2);
+        let mut plan =
+            DensePlan::new(self.engine, &self.stages, info.channels, info.extent, &self.options, chunk)
+                .map_err(unpredicted)?;
+        let measure =
+            |reader: &mut dyn VolumeReader| preprocess.measure(&name, reader, self.options.memory / 2);
         let mut progress = None;
         let mut blocks: Vec<usize> = (0..plan.blocks()).collect();
         let normalisation = match sharing {

@@ -64,11 +64,13 @@ impl Codec {
                 data.to_vec()
             }
             Self::Shuffle(width) => unshuffle(bytes, width),
-            Self::Fletcher32 => {
-                bytes.split_last_chunk::<4>().ok_or("shorter than its checksum")?.0.to_vec()
-            }
+            Self::Fletcher32 => bytes.split_last_chunk::<4>().ok_or("shorter than its checksum")?.0.to_vec(),
         };
-        if found.len() > limit { Err(format!("more than the {limit} bytes that were expected")) } else { Ok(found) }
+        if found.len() > limit {
+            Err(format!("more than the {limit} bytes that were expected"))
+        } else {
+            Ok(found)
+        }
     }
 }
 
@@ -96,7 +98,8 @@ fn lz4_stream(mut bytes: &[u8], limit: usize) -> Result<Vec<u8>, String> {
         if !head.starts_with(b"LZ4Block") {
             return Err("damaged: no LZ4 block".to_owned());
         }
-        let size = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+        let size =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
         let (stored, whole) = (size(9), size(13));
         if whole == 0 {
             break;
@@ -169,7 +172,8 @@ mod tests {
         assert_eq!(Codec::Gzip.decode(&packed, 1 << 20).unwrap(), zeros);
         assert!(Codec::Gzip.decode(&packed, 1000).unwrap_err().contains("more than the 1000 bytes"));
         assert!(Codec::Gzip.decode(&packed[..20], 1 << 20).is_err());
-        let packed = ruzstd::encoding::compress_to_vec(&zeros[..], ruzstd::encoding::CompressionLevel::Fastest);
+        let packed =
+            ruzstd::encoding::compress_to_vec(&zeros[..], ruzstd::encoding::CompressionLevel::Fastest);
         assert_eq!(Codec::Zstd.decode(&packed, 1 << 20).unwrap(), zeros);
         assert!(Codec::Zstd.decode(&packed, 1000).unwrap_err().contains("more than the 1000 bytes"));
         let mut packed = (zeros.len() as u32).to_le_bytes().to_vec();

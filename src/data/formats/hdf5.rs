@@ -28,7 +28,11 @@ pub fn open(path: &Path, dataset: &str) -> Result<Box<dyn VolumeReader>, DataErr
 }
 
 /// The volume in a file; `is_on_disk` says that it is at its path.
-pub(crate) fn reader(file: &Hdf5File, dataset: &str, is_on_disk: bool) -> Result<Box<dyn VolumeReader>, DataError> {
+pub(crate) fn reader(
+    file: &Hdf5File,
+    dataset: &str,
+    is_on_disk: bool,
+) -> Result<Box<dyn VolumeReader>, DataError> {
     let shape = file.shape(dataset)?;
     let (channels, extent) = shape_of(&shape).map_err(|reason| file.error(dataset, reason))?;
     let (numbers, order) = file.number_type(dataset)?;
@@ -177,10 +181,7 @@ impl VolumeWriter for Writer {
             [channels, z, y, x].map(|axis| axis as u64)
         };
         let chunk = self.info.chunk.unwrap_or(CHUNK).min(extent);
-        dataset
-            .with_shape(&shape(self.info.channels, extent))
-            .with_chunks(&shape(1, chunk))
-            .with_deflate(4);
+        dataset.with_shape(&shape(self.info.channels, extent)).with_chunks(&shape(1, chunk)).with_deflate(4);
         if let Some(voxel) = &self.info.voxel {
             dataset.set_attr("resolution", AttrValue::F64Array(voxel.size.to_vec()));
             dataset.set_attr("units", AttrValue::String(voxel.unit.clone()));

@@ -143,7 +143,8 @@ fn header(bytes: &[u8]) -> Result<Layout, String> {
     if offset.is_nan() || !(0.0..1e15).contains(&offset) {
         return Err(format!("the numbers begin at byte {offset}"));
     }
-    let is_scaled = slope != 0.0 && slope.is_finite() && intercept.is_finite() && (slope, intercept) != (1.0, 0.0);
+    let is_scaled =
+        slope != 0.0 && slope.is_finite() && intercept.is_finite() && (slope, intercept) != (1.0, 0.0);
     let info = VolumeInfo { channels, extent, numbers, voxel, chunk: None };
     let scale = is_scaled.then_some((slope as f32, intercept as f32));
     Ok(Layout { order, scale, ..Layout::plain(info, offset as u64) })

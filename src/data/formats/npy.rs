@@ -130,9 +130,8 @@ mod tests {
             let error = file(header).err().unwrap().to_string();
             assert!(error.starts_with("a.npy, the ") && error.contains(reason), "{error}");
         }
-        let error = |bytes: &[u8]| {
-            decode(Path::new("a.npy"), Cursor::new(bytes.to_vec())).err().unwrap().to_string()
-        };
+        let error =
+            |bytes: &[u8]| decode(Path::new("a.npy"), Cursor::new(bytes.to_vec())).err().unwrap().to_string();
         assert!(error(b"PK").ends_with("shorter than any NPY file"));
         assert!(error(b"PK345678").ends_with("this is not an NPY file"));
         assert!(error(b"\x93NUMPY\x01\x00\xff\x00{").ends_with("it is truncated"));

@@ -281,7 +281,10 @@ impl PageLayout {
             let columns = self.chunk.1.min(self.width.saturating_sub(column));
             let rows = self.chunk.0.min(self.height.saturating_sub(row));
             let first = (row.max(window.row), column.max(window.column));
-            let end = ((row + rows).min(window.row + window.rows), (column + columns).min(window.column + window.columns));
+            let end = (
+                (row + rows).min(window.row + window.rows),
+                (column + columns).min(window.column + window.columns),
+            );
             if first.0 >= end.0 || first.1 >= end.1 {
                 continue;
             }

@@ -118,10 +118,12 @@ fn names_say_the_format() {
 fn what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let error = |path: &Path, channels| {
-        write(path, &volume(channels), NumberType::U8, None).unwrap_err().to_string()
-    };
-    assert!(error(&path("a.raw:uint8:5x7x7"), 1).ends_with("uint8 of [5, 7, 7], but the volume is uint8 of [5, 7, 6]"));
+    let error =
+        |path: &Path, channels| write(path, &volume(channels), NumberType::U8, None).unwrap_err().to_string();
+    assert!(
+        error(&path("a.raw:uint8:5x7x7"), 1)
+            .ends_with("uint8 of [5, 7, 7], but the volume is uint8 of [5, 7, 6]")
+    );
     assert!(error(&path("a.image"), 1).contains("only read"));
     assert!(error(&path("a.h5:raw"), 1).ends_with("the dataset `raw`, expected `main` of a new file"));
     write(&path("two.h5"), &volume(2), NumberType::F32, None).unwrap();

@@ -109,9 +109,7 @@ impl Array {
         };
         match self.key {
             Key::Zarr2(separator) => self.folder.join(join(separator, &numbers)),
-            Key::Zarr3(separator) => {
-                self.folder.join(format!("c{separator}{}", join(separator, &numbers)))
-            }
+            Key::Zarr3(separator) => self.folder.join(format!("c{separator}{}", join(separator, &numbers))),
             Key::N5 => {
                 numbers.reverse();
                 self.folder.join(join('/', &numbers))
@@ -129,7 +127,8 @@ impl Array {
 
 /// The numbers of all chunks that a box meets.
 pub(super) fn chunks_of(chunk: Axes, first: Axes, part: Axes) -> impl Iterator<Item = Axes> {
-    let range = move |axis: usize| first[axis] / chunk[axis]..(first[axis] + part[axis]).div_ceil(chunk[axis]);
+    let range =
+        move |axis: usize| first[axis] / chunk[axis]..(first[axis] + part[axis]).div_ceil(chunk[axis]);
     range(0).flat_map(move |c| {
         range(1).flat_map(move |z| range(2).flat_map(move |y| range(3).map(move |x| [c, z, y, x])))
     })

@@ -73,7 +73,8 @@ fn find(path: &Path) -> Result<(Array, Option<VoxelSize>), DataError> {
             return Ok((array, voxel.or_else(|| voxel::of_n5(&metadata))));
         }
     }
-    let reason = "no zarr.json, .zarray or attributes.json of an array; expected the folder of a Zarr or N5 array";
+    let reason =
+        "no zarr.json, .zarray or attributes.json of an array; expected the folder of a Zarr or N5 array";
     Err(DataError::format(path, "the folder", reason))
 }
 

@@ -121,7 +121,8 @@ impl Reader {
             self.table = Some((path.to_owned(), words));
         }
         let Some((_, table)) = &self.table else { return Ok(None) };
-        let number = (0..4).fold(0, |index, axis| index * shards.counts[axis] + at[axis] % shards.counts[axis]);
+        let number =
+            (0..4).fold(0, |index, axis| index * shards.counts[axis] + at[axis] % shards.counts[axis]);
         let (offset, length) = (table[2 * number], table[2 * number + 1]);
         if (offset, length) == (u64::MAX, u64::MAX) {
             return Ok(None);
@@ -192,7 +193,8 @@ impl VolumeReader for Reader {
             let Some(chunk) = self.chunk(at)? else { continue };
             let corner = [0, 1, 2, 3].map(|axis| at[axis] * grid[axis]);
             let low = [0, 1, 2, 3].map(|axis| corner[axis].max(first[axis]));
-            let high = [0, 1, 2, 3].map(|axis| (corner[axis] + chunk.axes[axis]).min(first[axis] + part[axis]));
+            let high =
+                [0, 1, 2, 3].map(|axis| (corner[axis] + chunk.axes[axis]).min(first[axis] + part[axis]));
             if (0..4).any(|axis| high[axis] <= low[axis]) {
                 continue;
             }

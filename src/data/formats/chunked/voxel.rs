@@ -28,7 +28,10 @@ pub(super) fn of_zarr(attributes: &Value) -> Option<VoxelSize> {
     let scale = transforms.into_iter().flatten().find(|transform| transform["type"] == "scale");
     if let Some(scale) = scale {
         let unit = scales["axes"].as_array().and_then(|axes| axes.last()).map(|axis| &axis["unit"]);
-        return VoxelSize::new(last_three(&scale["scale"])?, unit.and_then(Value::as_str).unwrap_or_default());
+        return VoxelSize::new(
+            last_three(&scale["scale"])?,
+            unit.and_then(Value::as_str).unwrap_or_default(),
+        );
     }
     let size = last_three(&attributes["voxel_size"]).or_else(|| last_three(&attributes["resolution"]))?;
     VoxelSize::new(size, unit_of(attributes))

@@ -115,7 +115,11 @@ fn shards(table: &Value, outer: &[usize], inner: &[usize]) -> Result<Shards, Str
 }
 
 /// The compressions, the byte order, and whether the axes are reversed.
-fn steps(chain: &[Value], rank: usize, number_type: NumberType) -> Result<(Vec<Codec>, ByteOrder, bool), String> {
+fn steps(
+    chain: &[Value],
+    rank: usize,
+    number_type: NumberType,
+) -> Result<(Vec<Codec>, ByteOrder, bool), String> {
     let (mut codecs, mut order, mut is_fortran) = (Vec::new(), None, false);
     for codec in chain {
         let fail = || format!("the codec {codec} is not known");
