@@ -1,4 +1,4 @@
-"""Runs a network in PyTorch: one JSON request a line in, one answer a line out. The first request says which network,
+"""Runs a network in PyTorch, or in an engine that takes what it exports: one JSON request a line in, one answer a line out. The first request says which network,
 as `Description` of src/cli/bench/torch/network.rs writes it, and how.
 
 Networks of flat images (one voxel deep, as are their kernels) run as the 2D operations that a user would write, which are
@@ -6,6 +6,7 @@ the faster ones.
 """
 import json
 import sys
+import tempfile
 import time
 
 import torch
@@ -177,7 +178,17 @@ def transfer(node, x, slopes):
     return {"rectify_linear": torch.relu_, "soft_sign": F.softsign, "logistic": torch.sigmoid}[name](x)
 
 
-class Iteration:
+class Timed:
+    """What can be called many times."""
+
+    def seconds(self, iterations):
+        start = time.perf_counter()
+        for _ in range(iterations):
+            self()
+        return (time.perf_counter() - start) / iterations
+
+
+class Iteration(Timed):
     """What is timed, with its operands."""
 
     def __init__(self, setup):
@@ -213,16 +224,49 @@ class Iteration:
     def __call__(self):
         self.train() if self.network.training else self.infer()
 
-    def seconds(self, iterations):
-        start = time.perf_counter()
-        for _ in range(iterations):
-            self()
-        return (time.perf_counter() - start) / iterations
+
+class Exported(Timed):
+    """The forward pass in another engine, of what PyTorch exports."""
+
+    def __init__(self, setup, folder):
+        iteration = Iteration(setup)
+        network, images = iteration.network.eval(), iteration.images
+        path = f"{folder}/network.onnx"
+        torch.onnx.export(network, (images,), path, dynamo=False)
+        images = [image.numpy() for image in images]
+        if setup["engine"] == "onnxruntime":
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = setup["threads"]
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            feed = {given.name: image for given, image in zip(session.get_inputs(), images)}
+            self.run = lambda: session.run(None, feed)
+        else:
+            import openvino
+
+            # Single precision, as the others.
+            options = {"INFERENCE_NUM_THREADS": setup["threads"], "PERFORMANCE_HINT": "LATENCY",
+                       "INFERENCE_PRECISION_HINT": "f32"}
+            model = openvino.Core().compile_model(path, "CPU", options)
+            request = model.create_infer_request()
+            self.run = lambda: request.infer(images)
+
+    def __call__(self):
+        self.run()
+
+    def infer(self):
+        outputs = self.run()
+        return [torch.tensor(y) for y in (outputs if isinstance(outputs, list) else outputs.values())]
 
 
 setup = json.loads(next(sys.stdin))
 torch.set_num_threads(setup["threads"])
-iteration = Iteration(setup)
+if setup.get("engine", "torch") == "torch":
+    iteration = Iteration(setup)
+else:
+    with tempfile.TemporaryDirectory() as folder:
+        iteration = Exported(setup, folder)
 print(json.dumps({"ready": torch.__version__}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)

@@ -60,10 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = StepOptions {
         loss: Loss::BINOMIAL_CROSS_ENTROPY,
         momentum: 0.9,
-        weight_decay: 0.0,
         algorithm: Choice::Measure,
-        malis: None,
-        inspect: false,
+        ..StepOptions::default()
     };
     let mut step = TrainingStep::new(&engine, &network, output, &options)?;
     let mut parameters = Parameters::init(&network, 1);

@@ -53,11 +53,9 @@
 //! // One iteration on output patches of 1 x 16 x 16 voxels, as a plan that runs again and again.
 //! let options = StepOptions {
 //!     loss: Loss::SQUARE,
-//!     malis: None,
 //!     momentum: 0.9,
-//!     weight_decay: 0.0,
 //!     algorithm: Choice::Estimate,
-//!     inspect: false,
+//!     ..StepOptions::default()
 //! };
 //! let output = Extent::new(1, 16, 16);
 //! let mut step = TrainingStep::new(&engine, &network, output, &options)?;

@@ -12,7 +12,7 @@ use crate::network::weights_file::{self, WeightsFileError};
 use crate::network::{Frame, Network, NodeId, Parameters, ShapeError};
 use crate::plan::PlanError;
 use crate::train::{
-    FileNames, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted, natural_loss,
+    Clip, FileNames, Optimiser, Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted, natural_loss,
 };
 use crate::volume::{Extent, Tensor};
 
@@ -83,6 +83,26 @@ pub struct Training {
     pub momentum: f32,
     /// Weight decay of groups without one of their own.
     pub weight_decay: f32,
+    /// How parameters follow their gradients.
+    pub optimiser: Optimiser,
+    /// The calls whose gradients are averaged for one update: the last of them updates the parameters.
+    pub batch: usize,
+    /// How far gradients may go.
+    pub clip: Clip,
+}
+
+impl Default for Training {
+    /// Gradient descent with a rate of 0.01, an update at each call.
+    fn default() -> Self {
+        Self {
+            rate: 0.01,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            optimiser: Optimiser::SGD,
+            batch: 1,
+            clip: Clip::default(),
+        }
+    }
 }
 
 /// A network with its parameters, applied to and trained on arrays of one's own: one input, one output. What it plans for
@@ -106,7 +126,7 @@ pub struct Training {
 /// session.forward(&x, image, &mut y)?;
 ///
 /// let target = vec![1.0; y.len()];
-/// let training = Training { rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
+/// let training = Training { rate: 0.1, momentum: 0.9, ..Training::default() };
 /// let before = session.train_step(&x, &target, output, training)?.mean_loss();
 /// let after = session.train_step(&x, &target, output, training)?.mean_loss();
 /// assert!(after < before);
@@ -134,8 +154,8 @@ pub struct Session {
 /// The training step for outputs of one extent. It has the latest parameters.
 struct Step {
     output: Extent,
-    momentum: f32,
-    weight_decay: f32,
+    /// But for the rate, which may change from call to call.
+    training: Training,
     step: TrainingStep,
 }
 
@@ -260,10 +280,10 @@ impl Session {
         Ok(self.network.shapes(output)?[self.input].extent)
     }
 
-    /// One iteration of stochastic gradient descent: the image `x` of [`training_extent`](Session::training_extent), what
+    /// One iteration of training: the image `x` of [`training_extent`](Session::training_extent), what
     /// the network should make of it as `target` of extent `output`, both `[map][z][y][x]`. The loss is the one natural
     /// for the network's output: the squared error, or the binomial cross-entropy for logistic ones. Gradients are means
-    /// over the voxels of the output.
+    /// over the voxels of the output and the calls of a batch. Where a loss or a gradient is not finite, nothing is updated.
     ///
     /// # Errors
     /// Where an array has not the right length, the sizes do not fit, or the memory is too little.
@@ -277,26 +297,29 @@ impl Session {
         let image = self.training_extent(output)?;
         check("x", x.len(), self.input_maps(), image)?;
         check("target", target.len(), self.output_maps(), output)?;
-        let Training { rate, momentum, weight_decay } = training;
-        let fits =
-            |step: &Step| (step.output, step.momentum, step.weight_decay) == (output, momentum, weight_decay);
+        let rate = training.rate;
+        let fits = |step: &Step| step.output == output && Training { rate, ..step.training } == training;
         let mut step = match self.step.take_if(|step| fits(step)) {
             Some(step) => step,
             None => {
                 self.store()?;
-                self.step = None;
+                if self.step.take().is_some_and(|step| step.training.optimiser != training.optimiser) {
+                    self.parameters.forget_updates();
+                }
                 let loss = natural_loss(&self.network);
                 let options = StepOptions {
                     loss,
-                    momentum,
-                    weight_decay,
+                    momentum: training.momentum,
+                    weight_decay: training.weight_decay,
+                    optimiser: training.optimiser,
+                    batch: training.batch.max(1),
+                    clip: training.clip,
                     algorithm: self.algorithm,
-                    malis: None,
-                    inspect: false,
+                    ..StepOptions::default()
                 };
                 let mut step = TrainingStep::new(&self.engine, &self.network, output, &options)?;
                 step.load(&self.parameters)?;
-                Step { output, momentum, weight_decay, step }
+                Step { output, training, step }
             }
         };
         self.is_stale = true;

@@ -6,6 +6,7 @@ use std::fs;
 
 use support::{Desk, NET, TRAIN};
 use znn::data::NumberType;
+use znn::network::weights_file;
 use znn::volume::{Extent, Tensor};
 
 /// Runs `arguments`, which must fail with a message that has all `parts`.
@@ -412,9 +413,9 @@ fn a_learning_rate_that_is_too_large_is_told() {
     let output = desk.znn(&arguments);
     let stderr = support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains("A smaller learning rate (--eta) often helps") && !stderr.contains("panicked"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("a smaller learning rate (--eta)") && !stderr.contains("panicked"), "{stderr}");
+    assert!(stderr.contains("is not finite. Such numbers arose first in the "), "{stderr}");
+    assert!(stderr.contains("stopped.safetensors"), "{stderr}");
+    weights_file::load(&desk.path("run").join("stopped.safetensors")).expect("the last good state");
     assert_eq!(desk.model("run").notes["iteration"], "0", "the last good checkpoint is kept");
 }

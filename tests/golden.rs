@@ -137,11 +137,11 @@ impl Golden {
     fn run(&self, engine: &Engine, method: Method) -> usize {
         let options = StepOptions {
             loss: self.loss(),
-            malis: None,
             momentum: self.case.momentum,
             weight_decay: self.case.weight_decay,
             algorithm: Choice::Fixed(method),
             inspect: true,
+            ..StepOptions::default()
         };
         let network = &self.network;
         let mut step = TrainingStep::new(engine, network, self.case.outsz, &options).expect("a plan");

@@ -203,14 +203,7 @@ fn prediction_is_the_forward_pass_of_training() {
     let network = network(POOLED);
     let output = Extent::new(2, 3, 4);
     let choice = Choice::Fixed(Method::Direct);
-    let options = StepOptions {
-        loss: Loss::SQUARE,
-        malis: None,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        algorithm: choice,
-        inspect: false,
-    };
+    let options = StepOptions { loss: Loss::SQUARE, algorithm: choice, ..StepOptions::default() };
     let mut step = TrainingStep::new(&engine, &network, output, &options).expect("a plan");
     let mut parameters = parameters(&network);
     step.load(&parameters).expect("load");
@@ -248,7 +241,7 @@ fn the_memory_bound_decides_the_tiles() {
             .expect("a prediction")
             .expect("not ended");
             let full = Tiling::new(volume.extent(), volume.extent());
-            let stage = Stage { network: &network, parameters: &parameters, softmax: false };
+            let stage = Stage { network: &network, parameters: &parameters, softmax: 0 };
             let bytes = |tiling: Tiling| {
                 let options = options(Border::Mirror, None, method);
                 let plan =
@@ -448,8 +441,8 @@ fn stages_are_networks_applied_one_after_the_other() {
         for tile in [Extent::new(100, 100, 100), Extent::new(2, 5, 6)] {
             let options = DenseOptions { tile: Some(tile), ..options };
             let stages = [
-                Stage { network: &first, parameters: &own, softmax: false },
-                Stage { network: &next, parameters: &next_parameters, softmax: false },
+                Stage { network: &first, parameters: &own, softmax: 0 },
+                Stage { network: &next, parameters: &next_parameters, softmax: 0 },
             ];
             let plan = DensePlan::new(&engine, &stages, 1, volume.extent(), &options, None).expect("a plan");
             let mut found = vec![Tensor::zeros(2, plan.output())];
@@ -466,8 +459,8 @@ fn stages_are_networks_applied_one_after_the_other() {
     let wrong = second(7);
     let wrong_parameters = parameters(&wrong);
     let stages = [
-        Stage { network: &first, parameters: &own, softmax: false },
-        Stage { network: &wrong, parameters: &wrong_parameters, softmax: false },
+        Stage { network: &first, parameters: &own, softmax: 0 },
+        Stage { network: &wrong, parameters: &wrong_parameters, softmax: 0 },
     ];
     let error = DensePlan::new(&engine, &stages, 1, volume.extent(), &options, None).err().expect("7 maps");
     assert!(matches!(error, InferError::Stage { maps: 3, channels: 1, expected: 7, .. }), "{error}");

@@ -41,11 +41,10 @@ fn engine(isa: Isa) -> Result<Engine, EngineError> {
 fn train(engine: &Engine, network: &Arc<Network>, method: Method) -> (Vec<f64>, Parameters) {
     let options = StepOptions {
         loss: Loss::BINOMIAL_CROSS_ENTROPY,
-        malis: None,
         momentum: 0.9,
         weight_decay: 1e-3,
         algorithm: Choice::Fixed(method),
-        inspect: false,
+        ..StepOptions::default()
     };
     let mut step = TrainingStep::new(engine, network, Extent::new(2, 5, 19), &options).expect("a plan");
     let mut parameters = Parameters::init(network, 2);

@@ -117,10 +117,9 @@ fn training_weighs_the_gradients_and_not_the_loss() {
         let options = StepOptions {
             loss: Loss::BINOMIAL_CROSS_ENTROPY,
             malis: mode,
-            momentum: 0.0,
-            weight_decay: 0.0,
             algorithm: Choice::Estimate,
             inspect: true,
+            ..StepOptions::default()
         };
         let mut step = TrainingStep::new(&engine, &network, extent, &options).expect("a plan");
         step.load(&Parameters::init(&network, 3)).expect("parameters");

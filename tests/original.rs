@@ -57,11 +57,9 @@ fn a_stored_network_reproduces_output_gradient_and_error() {
     for method in [Method::Direct, Method::Fft] {
         let options = StepOptions {
             loss: Loss::Softmax,
-            malis: None,
-            momentum: 0.0,
-            weight_decay: 0.0,
             algorithm: Choice::Fixed(method),
             inspect: true,
+            ..StepOptions::default()
         };
         let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() }).expect("engine");
         let mut step = TrainingStep::new(&engine, &network, output.extent(), &options).expect("a plan");

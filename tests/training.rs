@@ -47,11 +47,10 @@ nodes out2 type=transfer size=1 function=linear
 fn options(method: Method) -> StepOptions {
     StepOptions {
         loss: Loss::SQUARE,
-        malis: None,
         momentum: 0.9,
         weight_decay: 1e-4,
         algorithm: Choice::Fixed(method),
-        inspect: false,
+        ..StepOptions::default()
     }
 }
 
@@ -476,6 +475,7 @@ fn voxels_of_weight_zero_teach_nothing() {
     assert_eq!((outcome.loss, outcome.errors, outcome.counted), (0.0, 0.0, 0.0));
     let mut after = start.clone();
     step.store(&mut after).expect("store");
+    after.set_updates(0);
     assert_eq!(after, start);
     let images = images.with_weight(1.0);
     let outcome = step.run(&images.inputs(), &images.wanted(), settings).expect("an iteration");

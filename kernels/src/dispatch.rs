@@ -251,6 +251,13 @@ kernel_table! {
     sgd = crate::pointwise::sgd::sgd:
         (step: crate::pointwise::sgd::Sgd, weights: *mut f32, velocity: *mut f32, gradient: *const f32,
          len: usize);
+    adam = crate::pointwise::adam::adam:
+        (step: crate::pointwise::adam::Adam, weights: *mut f32, state: [*mut f32; 2], gradient: *const f32,
+         len: usize);
+    is_finite = crate::pointwise::gradient::is_finite: (values: *const f32, len: usize) -> bool;
+    sum_of_squares = crate::pointwise::gradient::sum_of_squares:
+        (values: *const f32, scale: f32, len: usize) -> f64;
+    clamp = crate::pointwise::gradient::clamp: (values: *mut f32, bound: f32, len: usize);
     loss = crate::pointwise::loss::loss:
         (loss: crate::Loss, p: *const f32, t: *const f32, weight: *const f32, g: *mut f32, len: usize) -> f64;
     softmax = crate::pointwise::softmax::softmax:

@@ -29,6 +29,7 @@ pub mod words;
 
 pub use dispatch::Kernels;
 pub use isa::Isa;
+pub use pointwise::adam::Adam;
 pub use pointwise::loss::Loss;
 pub use pointwise::normalise::Affine;
 pub use pointwise::sgd::Sgd;

@@ -6,7 +6,7 @@ mod guard;
 use guard::{Guarded, Side};
 use znn_kernels::tile_fft::product::Spectral;
 use znn_kernels::tile_fft::{Patch, Store, TileShape};
-use znn_kernels::{Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
+use znn_kernels::{Adam, Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
 
 fn each(mut test: impl FnMut(Kernels, Side)) {
     for kernels in Isa::ALL.into_iter().filter_map(Kernels::new) {
@@ -54,9 +54,19 @@ fn pointwise_kernels_stay_within_their_rows() {
             kernels.max_merge(1, &a, &mut to, winners.get());
             kernels.max_merge_backward(1, winners.get(), &a, true, &mut to);
             kernels.dropout(1, 2, 0.5, &a, &mut to);
-            let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.5, decay: 0.1 };
+            let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.5, decay: 0.1, nesterov: true };
             let mut velocity = floats(len, side);
             kernels.sgd(step, &mut to, Some(&mut velocity), &a);
+            let (beta1, beta2, epsilon) = (0.9, 0.99, 1e-3);
+            let (rate, scale, correction, decay, shrink) = (0.1, 1.0, 1.0, 0.1, 0.1);
+            let step = Adam { rate, scale, beta1, beta2, correction, epsilon, decay, shrink };
+            let mut variance = floats(len, side);
+            kernels.adam(step, &mut to, &mut velocity, &mut variance, &a);
+            kernels.clamp(&mut velocity, 0.5);
+            assert!(
+                kernels.is_finite(&velocity) && kernels.sum_of_squares(&velocity, 1.0) <= len as f64 / 4.0
+            );
+            let mut to = floats(len, side);
             for loss in [Loss::Square, Loss::SquareSquare { margin: 0.2 }, Loss::BinomialCrossEntropy] {
                 let with = kernels.loss(loss, &a, &b, Some(&w), &mut to);
                 let without = kernels.loss(loss, &a, &b, None, &mut to);

@@ -92,9 +92,17 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODE", value_parser = ["standard2d", "standard3d", "symmetric_rescale", "none"],
         help_heading = "Data")]
     preprocess: Option<String>,
-    /// What the network learns from the labels: boundary for 1 or 2 output maps, affinity for 3, raw for 1.
-    #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "raw"], help_heading = "Data")]
+    /// What the network learns from the labels: boundary for 1 or 2 output maps, affinity for 3, semantic for a map for each
+    /// class, raw for 1.
+    #[arg(long, value_name = "KIND", value_parser = ["boundary", "affinity", "semantic", "raw"], help_heading = "Data")]
     target: Option<String>,
+    /// The classes of the target semantic, whose numbers, from 0, the labels are; as many as the network has output maps.
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    classes: Option<u64>,
+    /// The factors of the classes in the gradient: none, balanced (the same as --rebalance global) or one number for each,
+    /// such as 1,2,0.5; of boundary and affinity the classes are what is 0 and what is not.
+    #[arg(long, value_name = "LIST", help_heading = "Data")]
+    class_weights: Option<String>,
     /// Weigh the two classes by their frequency in the whole volume or in each patch.
     #[arg(long, value_name = "MODE", value_parser = ["none", "global", "patch"], help_heading = "Data")]
     rebalance: Option<String>,
@@ -132,7 +140,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "VOXELS", help_heading = "Augmentation (see them with znn preview)")]
     blur: Option<f64>,
 
-    /// The loss; auto is softmax for boundary in 2 output maps, binomial-cross-entropy for affinity, square for 1
+    /// The loss; auto is softmax for boundary in 2 output maps and for semantic, binomial-cross-entropy for affinity, square for 1
     /// output map.
     #[arg(long, value_name = "LOSS",
         value_parser = ["auto", "square", "square-square", "binomial-cross-entropy", "softmax"],
@@ -156,10 +164,37 @@ pub struct TrainArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Learning")]
     group_rates: Option<bool>,
-    /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, linear
-    /// and cosine reach 0 at --iterations.
-    #[arg(long, value_name = "KIND", value_parser = ["constant", "step", "linear", "cosine"],
+    /// How weights follow their gradients: gradient descent with momentum, Adam, or Adam with the weight decay apart from the
+    /// gradient.
+    #[arg(long, value_name = "NAME", value_parser = ["sgd", "adam", "adamw"], help_heading = "Learning")]
+    optimiser: Option<String>,
+    /// Let gradient descent look ahead by its momentum.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         help_heading = "Learning")]
+    nesterov: Option<bool>,
+    /// The part of the mean gradient that Adam keeps in each iteration, from 0 to below 1.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    beta1: Option<f64>,
+    /// The part of the mean squared gradient that Adam keeps in each iteration, from 0 to below 1.
+    #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
+    beta2: Option<f64>,
+    /// What Adam adds to the root of the mean squared gradient, above 0.
+    #[arg(long, value_name = "NUMBER", help_heading = "Learning")]
+    epsilon: Option<f64>,
+    /// The patches whose gradients are averaged in each iteration. They run one after another, in the memory of one.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    batch: Option<u64>,
+    /// Shorten the gradients of an iteration, all together, to this norm where they are longer.
+    #[arg(long, value_name = "NORM", help_heading = "Learning")]
+    clip_norm: Option<f64>,
+    /// Bring each value of the gradients of an iteration within minus this and this.
+    #[arg(long, value_name = "BOUND", help_heading = "Learning")]
+    clip_value: Option<f64>,
+    /// How the learning rate falls: step multiplies it by --anneal-factor every --anneal-every iterations, exponential
+    /// does so a little in each iteration, plateau when the validation loss has not fallen --patience times; linear,
+    /// polynomial and cosine reach 0 at --iterations.
+    #[arg(long, value_name = "KIND", help_heading = "Learning",
+        value_parser = ["constant", "step", "exponential", "linear", "polynomial", "cosine", "plateau"])]
     schedule: Option<String>,
     /// The factor of the learning rate at each step, above 0 and at most 1.
     #[arg(long, value_name = "FACTOR", help_heading = "Learning")]
@@ -167,7 +202,16 @@ pub struct TrainArgs {
     /// The iterations between two steps.
     #[arg(long, value_name = "N", help_heading = "Learning")]
     anneal_every: Option<u64>,
-    /// The iterations (one patch each) of the whole run.
+    /// The power of the schedule polynomial, above 0.
+    #[arg(long, value_name = "NUMBER", help_heading = "Learning")]
+    power: Option<f64>,
+    /// The validations without a lower loss before a step of the schedule plateau.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    patience: Option<u64>,
+    /// The iterations at the start in which the learning rate rises to that of the schedule.
+    #[arg(long, value_name = "N", help_heading = "Learning")]
+    warmup: Option<u64>,
+    /// The iterations (updates of the weights, after --batch patches each) of the whole run.
     #[arg(long, value_name = "N", help_heading = "Learning")]
     iterations: Option<u64>,
     /// Stop in order after this many seconds, whatever the iteration.
@@ -335,7 +379,7 @@ fn prepare(args: &TrainArgs) -> Result<Prepared, Box<dyn Error>> {
 /// Removes what an earlier run left in `folder`.
 fn remove_run(folder: &Path) -> Result<(), FolderError> {
     let reports = [ReportFiles::METRICS, ReportFiles::EVENTS, ReportFiles::CURVE, ReportFiles::PREVIEW];
-    for name in [FileNames::MODEL, FileNames::JOB].into_iter().chain(reports) {
+    for name in [FileNames::MODEL, FileNames::JOB, FileNames::STOPPED].into_iter().chain(reports) {
         let path = folder.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -454,6 +498,9 @@ mod tests {
             val_labels: paths(),
             hdf5: path(),
             time_limit: Some(1.0),
+            clip_norm: Some(1.0),
+            classes: Some(2),
+            clip_value: Some(1.0),
             ..Job::default()
         };
         let mut keys: Vec<String> = everything.to_table().keys().cloned().collect();
@@ -570,6 +617,9 @@ mod tests {
             pixel_error: 0.0912,
             constant_error: Some(0.208),
             eta: 0.01,
+            gradient_norm: None,
+            batch: 1,
+            classes: Vec::new(),
             voxels_per_second: 1.0,
             seconds: 1.0,
         };

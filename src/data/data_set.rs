@@ -24,17 +24,24 @@ pub struct DataSet<'a> {
     warnings: Vec<Remark>,
 }
 
-/// An image and, but for inference, its label.
+/// The images of one sample and, but for inference, its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataSample {
     /// The number of the section.
     pub id: u64,
-    /// The image.
+    /// For each input group of the network, in their order.
+    pub images: Vec<DataImage>,
+    /// For each output group of the network, in their order; none where the sample names no label.
+    pub labels: Vec<DataLabel>,
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataImage {
+    /// The file.
     pub image: PathBuf,
     /// How it is normalised.
     pub preprocess: Preprocess,
-    /// What belongs to the network's output.
-    pub label: Option<DataLabel>,
 }
 
 /// A label.
@@ -99,8 +106,7 @@ impl<'a> DataSet<'a> {
     /// The sample of that number; `None` where there is none.
     ///
     /// # Errors
-    /// With file and line, where a number names no section, a file is not there, or the sample gives the network
-    /// anything else than one image and one label.
+    /// With file and line, where a number names no section, a file is not there, or the sample gives the network no image.
     pub fn sample(&self, id: u64) -> Result<Option<DataSample>, IniError> {
         let found = self.sections.iter().find(|found| found.kind == Kind::Sample && found.id == id);
         found.map(|found| sample(found, &self.sections, self.network)).transpose()
@@ -138,40 +144,38 @@ fn check_keys(ini: &Ini, section: &Section, kind: Kind, warnings: &mut Vec<Remar
 
 fn sample(found: &Found<'_>, sections: &[Found<'_>], network: &Network) -> Result<DataSample, IniError> {
     let (ini, section) = (found.ini, found.section);
-    let (mut image, mut label) = (None, None);
+    let inputs: Vec<&str> = network.inputs().map(|node| network[node].name.as_str()).collect();
+    let outputs: Vec<&str> = network.outputs().map(|node| network[node].name.as_str()).collect();
+    let (mut images, mut labels) = (vec![None; inputs.len()], vec![None; outputs.len()]);
     for entry in &section.entries {
-        let is_named = |name: &str| name.to_lowercase() == entry.key;
-        let (kind, slot) = if network.inputs().any(|node| is_named(&network[node].name)) {
-            (Kind::Image, &mut image)
-        } else if network.outputs().any(|node| is_named(&network[node].name)) {
-            (Kind::Label, &mut label)
-        } else {
-            let names: Vec<&str> =
-                network.inputs().chain(network.outputs()).map(|node| network[node].name.as_str()).collect();
-            let message = format!(
-                "`{}` is no input or output group of the network, which has {}",
-                entry.key,
-                names.join(", ")
-            );
-            return Err(ini.error(entry.line, message));
+        let place = |names: &[&str]| names.iter().position(|name| name.to_lowercase() == entry.key);
+        let (kind, slot) = match (place(&inputs), place(&outputs)) {
+            (Some(place), _) => (Kind::Image, &mut images[place]),
+            (None, Some(place)) => (Kind::Label, &mut labels[place]),
+            (None, None) => {
+                let names = [&inputs[..], &outputs[..]].concat().join(", ");
+                let message =
+                    format!("`{}` is no input or output group of the network, which has {names}", entry.key);
+                return Err(ini.error(entry.line, message));
+            }
         };
-        let wanted = section_of(ini, entry, kind, sections)?;
-        if slot.is_some_and(|other: &Found<'_>| !std::ptr::eq(other, wanted)) {
-            let message = format!(
-                "a second {}: znn gives all groups of a kind the same one, so that networks with several images or \
-                 labels cannot be used from a data set",
-                kind.word()
-            );
-            return Err(ini.error(entry.line, message));
-        }
-        *slot = Some(wanted);
+        *slot = Some(section_of(ini, entry, kind, sections)?);
     }
-    let Some(image) = image else {
+    let Some(images) = for_all(images) else {
         let message = format!("[{}] gives no image to the network's input", section.name);
         return Err(ini.error(section.line, message));
     };
-    let (image, preprocess) = image_of(image)?;
-    Ok(DataSample { id: found.id, image, preprocess, label: label.map(label_of).transpose()? })
+    Ok(DataSample {
+        id: found.id,
+        images: images.into_iter().map(image_of).collect::<Result<_, _>>()?,
+        labels: for_all(labels).unwrap_or_default().into_iter().map(label_of).collect::<Result<_, _>>()?,
+    })
+}
+
+/// What each group gets: its own, or where the sample names none, what the first group has that has something.
+fn for_all<T: Copy>(slots: Vec<Option<T>>) -> Option<Vec<T>> {
+    let first = slots.iter().copied().flatten().next()?;
+    Some(slots.into_iter().map(|slot| slot.unwrap_or(first)).collect())
 }
 
 /// The section that a line of a sample names, as `3` or `image3`.
@@ -212,16 +216,19 @@ fn required<'a>(found: &Found<'a>, key: &str) -> Result<&'a Entry, IniError> {
     })
 }
 
-fn image_of(found: &Found<'_>) -> Result<(PathBuf, Preprocess), IniError> {
-    let path = single_file(found, required(found, "fnames")?)?;
-    let Some(entry) = found.section.get("pp_types") else { return Ok((path, Preprocess::None)) };
+fn image_of(found: &Found<'_>) -> Result<DataImage, IniError> {
+    let image = single_file(found, required(found, "fnames")?)?;
+    let Some(entry) = found.section.get("pp_types") else {
+        return Ok(DataImage { image, preprocess: Preprocess::None });
+    };
     let types: Vec<&str> = entry.list().collect();
     let preprocess = match types[..] {
         [] => Ok(Preprocess::None),
         [name] => name.parse().map_err(|error| format!("pp_types: {error}")),
         _ => Err(format!("pp_types: {} types, expected one like the files", types.len())),
     };
-    Ok((path, preprocess.map_err(|message| found.ini.error(entry.line, message))?))
+    let preprocess = preprocess.map_err(|message| found.ini.error(entry.line, message))?;
+    Ok(DataImage { image, preprocess })
 }
 
 fn label_of(found: &Found<'_>) -> Result<DataLabel, IniError> {

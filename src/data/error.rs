@@ -71,6 +71,40 @@ pub enum DataError {
         /// The first such voxel.
         position: Extent,
     },
+    /// A valid voxel of a label has the number of no class.
+    #[error(
+        "{name}: the label has the value {value} at z,y,x = {position}, expected the number of a class, 0 to {}, or a \
+         mask of 0",
+        classes - 1
+    )]
+    Class {
+        /// The volume.
+        name: String,
+        /// The value.
+        value: f32,
+        /// The first such voxel.
+        position: Extent,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// There is not one factor for each class.
+    #[error("class-weights: {found} numbers, expected {expected}: one for each class")]
+    ClassWeights {
+        /// How many there are.
+        found: usize,
+        /// The number of classes.
+        expected: usize,
+    },
+    /// A volume has not one label for each output of the network.
+    #[error("{name}: {found} labels for a network with {expected} outputs")]
+    Outputs {
+        /// The volume.
+        name: String,
+        /// The number of labels.
+        found: usize,
+        /// The number of outputs.
+        expected: usize,
+    },
     /// A part of a volume has another extent than expected.
     #[error("{name}: the {role} has the extent {found}, expected {expected} like the label (z,y,x)")]
     Extents {

@@ -23,6 +23,7 @@ pub mod tiff;
 mod training_volume;
 pub mod volume_file;
 mod voxel_size;
+mod weighting;
 
 pub use distort::Distort;
 pub use error::DataError;
@@ -31,11 +32,12 @@ pub use patch::{Orientation, Patch};
 pub use prefetch::Prefetcher;
 pub use preprocess::{Normalisation, ParsePreprocessError, Preprocess};
 pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
-pub use sampler::{Augment, Sample, Sampler, SamplerOptions};
+pub use sampler::{Augment, Sample, SampleOutput, Sampler, SamplerOptions};
 pub use synthetic::synthetic;
 pub use target::Target;
 pub(crate) use training_volume::check_finite_at;
-pub use training_volume::{LabelWarning, TrainingVolume, check_finite};
+pub use training_volume::{Label, LabelWarning, TrainingVolume, check_finite};
 pub use voxel_size::VoxelSize;
+pub use weighting::OutputOptions;
 
 pub use crate::volume::{ByteOrder, NumberType};

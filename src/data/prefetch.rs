@@ -144,8 +144,11 @@ mod tests {
             assert_eq!(prefetcher.next_iteration(), iteration);
             prefetcher.next(&mut found).unwrap();
             sampler.sample(iteration, &mut expected);
-            assert_eq!((&found.inputs, &found.target), (&expected.inputs, &expected.target));
-            assert_eq!(found.weight, expected.weight);
+            assert_eq!(
+                (&found.inputs, &found.outputs[0].target),
+                (&expected.inputs, &expected.outputs[0].target)
+            );
+            assert_eq!(found.outputs[0].weight, expected.outputs[0].weight);
         }
     }
 

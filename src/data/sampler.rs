@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use super::candidates::Candidates;
 use super::distort::{Distort, Distortion, Role};
 use super::patch::{Margins, Orientation, Patch, gather};
-use super::rebalance::{ClassCounts, ClassWeights, Rebalance};
+use super::rebalance::Rebalance;
+use super::weighting::{OutputOptions, Weighting};
 use super::{DataError, LabelWarning, Target, TrainingVolume};
 use crate::volume::{Extent, Tensor};
 
@@ -50,10 +51,17 @@ pub struct SamplerOptions {
 pub struct Sample {
     /// The patch for each input of the network.
     pub inputs: Vec<Tensor>,
-    /// What the network should give.
+    /// What is wanted of each output of the network.
+    pub outputs: Vec<SampleOutput>,
+}
+
+/// What one output of the network should give.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleOutput {
+    /// The values.
     pub target: Tensor,
     /// The factor of each voxel's loss gradient: 0 where the mask is not valid, the class weight elsewhere. Absent
-    /// where neither mask nor rebalancing is asked for.
+    /// where neither mask nor weights of classes are asked for.
     pub weight: Option<Tensor>,
     /// The patch of the label or mask, with the context of the target.
     labels: Tensor,
@@ -68,14 +76,14 @@ pub struct Sampler {
     options: SamplerOptions,
     /// For patches as they are and transposed ones (empty where not needed): the centres of each volume.
     candidates: [Vec<Candidates>; 2],
-    /// For each volume, the weights of each target channel.
-    global_weights: Option<Vec<Vec<ClassWeights>>>,
+    /// For each output, its target and the weights of its voxels.
+    outputs: Vec<Weighting>,
     warnings: Vec<LabelWarning>,
 }
 
 impl Sampler {
-    /// A sampler for a network that maps patches of the extents `inputs` (one for each input) to patches of the
-    /// extent `output`. Each input must be at least as large as the output; the difference is the field of view
+    /// A sampler for a network with one output that maps patches of the extents `inputs` (one for each input) to patches
+    /// of the extent `output`. Each input must be at least as large as the output; the difference is the field of view
     /// less one.
     ///
     /// # Errors
@@ -87,12 +95,30 @@ impl Sampler {
         output: Extent,
         options: SamplerOptions,
     ) -> Result<Self, DataError> {
-        check_request(&volumes, inputs, output, options.target)?;
+        let SamplerOptions { target, rebalance, .. } = options;
+        let of_output = OutputOptions { rebalance, ..OutputOptions::new(target) };
+        Self::with_outputs(volumes, inputs, output, options, vec![of_output])
+    }
+
+    /// As [`new`](Self::new), for a network of several outputs: `outputs` are in place of target and rebalancing of
+    /// `options`. Patches are centred where the label of the first is valid.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and when a volume does not have a label for each output.
+    pub fn with_outputs(
+        volumes: Vec<TrainingVolume>,
+        inputs: &[Extent],
+        output: Extent,
+        options: SamplerOptions,
+        outputs: Vec<OutputOptions>,
+    ) -> Result<Self, DataError> {
+        check_request(&volumes, inputs, output, &outputs)?;
+        let context = outputs.iter().map(|output| output.target.context()).max().unwrap_or(0);
         let turns = if options.augment.transpose { &[false, true][..] } else { &[false] };
         let mut candidates = [Vec::new(), Vec::new()];
         for volume in &volumes {
             for &transpose in turns {
-                let (first, size) = fitting_centres(volume, inputs, output, &options, transpose)?;
+                let (first, size) = fitting_centres(volume, inputs, output, (&options, context), transpose)?;
                 let found = Candidates::new(first, size, volume.mask());
                 if found.len() == 0 {
                     return Err(DataError::EmptyMask { name: volume.name().to_owned() });
@@ -100,13 +126,16 @@ impl Sampler {
                 candidates[usize::from(transpose)].push(found);
             }
         }
-        let global_weights = (options.rebalance == Some(Rebalance::Global))
-            .then(|| volumes.iter().map(|volume| global_weights(volume, options.target)).collect());
-        let warnings = match options.target {
-            Target::Raw => Vec::new(),
+        let outputs: Vec<Weighting> = outputs
+            .into_iter()
+            .enumerate()
+            .map(|(i, of_output)| Weighting::new(&volumes, i, of_output))
+            .collect::<Result<_, _>>()?;
+        let warnings = match outputs[0].target() {
+            Target::Raw | Target::Semantic { .. } => Vec::new(),
             _ => volumes.iter().filter_map(TrainingVolume::warning).collect(),
         };
-        Ok(Self { volumes, inputs: inputs.to_vec(), output, options, candidates, global_weights, warnings })
+        Ok(Self { volumes, inputs: inputs.to_vec(), output, options, candidates, outputs, warnings })
     }
 
     /// The volumes.
@@ -121,9 +150,16 @@ impl Sampler {
 
     /// A sample of zeros, with memory for [`sample`](Self::sample) to fill.
     pub fn new_sample(&self) -> Sample {
-        let channels = self.options.target.channels();
-        let context = self.options.target.context();
-        let has_weight = self.options.rebalance.is_some() || self.volumes.iter().any(|v| v.mask().is_some());
+        let output = |(i, weighting): (usize, &Weighting)| {
+            let (channels, context) = (weighting.target().channels(), weighting.target().context());
+            let has_mask = |volume: &TrainingVolume| volume.labels()[i].mask.is_some();
+            let has_weight = weighting.is_needed() || self.volumes.iter().any(has_mask);
+            SampleOutput {
+                target: Tensor::zeros(channels, self.output),
+                weight: has_weight.then(|| Tensor::zeros(channels, self.output)),
+                labels: Tensor::zeros(1, self.output + Extent::new(context, context, context)),
+            }
+        };
         Sample {
             inputs: self
                 .inputs
@@ -131,9 +167,7 @@ impl Sampler {
                 .zip(self.volumes[0].images())
                 .map(|(&extent, image)| Tensor::zeros(image.channels(), extent))
                 .collect(),
-            target: Tensor::zeros(channels, self.output),
-            weight: has_weight.then(|| Tensor::zeros(channels, self.output)),
-            labels: Tensor::zeros(1, self.output + Extent::new(context, context, context)),
+            outputs: self.outputs.iter().enumerate().map(output).collect(),
         }
     }
 
@@ -221,11 +255,15 @@ impl Sampler {
             None => gather(volume, origin, patch.orientation, out),
         };
         let volume = &self.volumes[patch.volume];
-        let Sample { inputs, target, weight, labels } = sample;
+        let Sample { inputs, outputs } = sample;
+        let fits = |(output, weighting): (&SampleOutput, &Weighting)| {
+            let shape = (output.target.extent(), output.target.channels());
+            shape == (self.output, weighting.target().channels())
+        };
         assert!(
             inputs.iter().map(Tensor::extent).eq(self.inputs.iter().copied())
-                && target.extent() == self.output
-                && target.channels() == self.options.target.channels(),
+                && outputs.len() == self.outputs.len()
+                && outputs.iter().zip(&self.outputs).all(fits),
             "a sample for another network"
         );
         for (input, image) in inputs.iter_mut().zip(volume.images()) {
@@ -236,33 +274,21 @@ impl Sampler {
                 distortion.retouch(margins.before.z, input);
             }
         }
-        let margins = Margins::of_labels(self.options.target.context());
-        let origin = self.origin(patch, margins, [0; 3]);
-        take(volume.label(), origin, margins, Role::Labels, labels);
-        self.options.target.compute(labels, target);
-        if let Some(weight) = weight {
-            match volume.mask() {
-                Some(mask) => {
-                    take(mask, origin, margins, Role::Labels, labels);
-                    self.options.target.mask(labels, weight);
+        for ((output, weighting), label) in outputs.iter_mut().zip(&self.outputs).zip(volume.labels()) {
+            let SampleOutput { target, weight, labels } = output;
+            let margins = Margins::of_labels(weighting.target().context());
+            let origin = self.origin(patch, margins, [0; 3]);
+            take(&label.values, origin, margins, Role::Labels, labels);
+            weighting.target().compute(labels, target);
+            if let Some(weight) = weight {
+                match &label.mask {
+                    Some(mask) => {
+                        take(mask, origin, margins, Role::Labels, labels);
+                        weighting.target().mask(labels, weight);
+                    }
+                    None => weight.data_mut().fill(1.0),
                 }
-                None => weight.data_mut().fill(1.0),
-            }
-            self.rebalance(patch.volume, target, weight);
-        }
-    }
-
-    /// Multiplies the valid voxels of `weight` by their class weights.
-    fn rebalance(&self, volume: usize, target: &Tensor, weight: &mut Tensor) {
-        let Some(mode) = self.options.rebalance else { return };
-        for channel in 0..target.channels() {
-            let values = target.channel(channel);
-            let class = match (mode, &self.global_weights) {
-                (Rebalance::Global, Some(weights)) => weights[volume][channel],
-                _ => ClassWeights::of_sum_one(ClassCounts::of(values, Some(weight.channel(channel)))),
-            };
-            for (factor, &value) in weight.channel_mut(channel).iter_mut().zip(values) {
-                *factor *= class.of_voxel(value);
+                weighting.apply(patch.volume, target, weight);
             }
         }
     }
@@ -287,7 +313,7 @@ fn check_request(
     volumes: &[TrainingVolume],
     inputs: &[Extent],
     output: Extent,
-    target: Target,
+    outputs: &[OutputOptions],
 ) -> Result<(), DataError> {
     let refuse = |reason: String| Err(DataError::Patches(reason));
     let Some(first) = volumes.first() else {
@@ -296,8 +322,16 @@ fn check_request(
     if output.is_empty() {
         return refuse(format!("the output patch is empty ({output})"));
     }
-    if !matches!(target.channels(), 1..=3) || matches!(target, Target::Boundary { channels: 3 }) {
-        return refuse(format!("a boundary target has 1 or 2 channels, not {}", target.channels()));
+    for target in outputs.iter().map(|output| output.target) {
+        match target {
+            Target::Boundary { channels } if !matches!(channels, 1 | 2) => {
+                return refuse(format!("a boundary target has 1 or 2 channels, not {channels}"));
+            }
+            Target::Semantic { classes } if classes < 2 => {
+                return refuse(format!("a semantic target has at least 2 classes, not {classes}"));
+            }
+            _ => {}
+        }
     }
     if let Some(input) = inputs.iter().find(|input| !input.all(output, |i, o| i >= o)) {
         return refuse(format!("the input patch {input} is smaller than the output patch {output}"));
@@ -311,6 +345,13 @@ fn check_request(
                 expected: inputs.len(),
             });
         }
+        if volume.labels().len() != outputs.len() {
+            return Err(DataError::Outputs {
+                name: name(),
+                found: volume.labels().len(),
+                expected: outputs.len(),
+            });
+        }
         for (i, (image, like)) in volume.images().iter().zip(first.images()).enumerate() {
             let (found, expected) = (image.channels(), like.channels());
             if found != expected {
@@ -322,18 +363,18 @@ fn check_request(
 }
 
 /// The first centre and the extent of the box of centres at which a patch, turned by any allowed flip and
-/// transposed or not, lies in the label and, unless mirrored, in the images.
+/// transposed or not, lies in the label, of which it needs `context` voxels more in front, and, unless mirrored, in the images.
 fn fitting_centres(
     volume: &TrainingVolume,
     inputs: &[Extent],
     output: Extent,
-    options: &SamplerOptions,
+    (options, context): (&SamplerOptions, usize),
     transpose: bool,
 ) -> Result<(Extent, Extent), DataError> {
     let label = volume.extent();
     let turned = Orientation { flip: [false; 3], transpose };
     let core = turned.source_extent(output).to_array();
-    let mut parts = vec![("label", label, [0; 3], Margins::of_labels(options.target.context()))];
+    let mut parts = vec![("label", label, [0; 3], Margins::of_labels(context))];
     if !options.mirror {
         for (image, &input) in volume.images().iter().zip(inputs) {
             let offset = centre_offset(image.extent(), label);
@@ -377,34 +418,6 @@ fn fitting_centres(
     }
     let first = Extent::from(first.map(|v| v as usize));
     Ok((first, Extent::from(end.map(|v| v as usize)) - first))
-}
-
-/// The weights of each target channel, counted section by section over the whole volume.
-fn global_weights(volume: &TrainingVolume, target: Target) -> Vec<ClassWeights> {
-    let context = target.context();
-    let around = Extent::new(context, context, context);
-    let mut counts = vec![ClassCounts::default(); target.channels()];
-    if let Some(inner) = volume.extent().checked_sub(around).filter(|inner| !inner.is_empty()) {
-        let section = Extent::new(1, inner.y, inner.x);
-        let mut values = Tensor::zeros(target.channels(), section);
-        let mut valid = Tensor::zeros(target.channels(), section);
-        for z in 0..inner.z {
-            let origin = Extent::new(z, 0, 0);
-            target.compute(&volume.label().crop(origin, section + around), &mut values);
-            if let Some(mask) = volume.mask() {
-                target.mask(&mask.crop(origin, section + around), &mut valid);
-            }
-            for (channel, counts) in counts.iter_mut().enumerate() {
-                let mask = volume.mask().map(|_| valid.channel(channel));
-                *counts += ClassCounts::of(values.channel(channel), mask);
-            }
-        }
-    }
-    let weights = match target {
-        Target::Affinity => ClassWeights::of_sum_one,
-        Target::Boundary { .. } | Target::Raw => ClassWeights::of_mean_one,
-    };
-    counts.into_iter().map(weights).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ pub enum Target {
     /// Three channels, along x, y and z: 1 where the voxel and its predecessor along the axis have the same
     /// label and it is > 0.
     Affinity,
+    /// A channel for each class: 1 where the label is its number, counted from 0.
+    Semantic {
+        /// How many; at least two.
+        classes: usize,
+    },
     /// One channel: the label's values.
     Raw,
 }
@@ -22,8 +27,18 @@ impl Target {
     pub fn channels(self) -> usize {
         match self {
             Self::Boundary { channels } => channels,
+            Self::Semantic { classes } => classes,
             Self::Affinity => 3,
             Self::Raw => 1,
+        }
+    }
+
+    /// The number of classes that factors may be given for.
+    pub fn classes(self) -> usize {
+        match self {
+            Self::Semantic { classes } => classes,
+            Self::Boundary { .. } | Self::Affinity => 2,
+            Self::Raw => 0,
         }
     }
 
@@ -47,6 +62,12 @@ impl Target {
                 for channel in 0..channels {
                     let value = if channel == 0 { inside } else { boundary };
                     copy(labels.channel(0), target.channel_mut(channel), value);
+                }
+            }
+            Self::Semantic { classes } => {
+                for class in 0..classes {
+                    let values = target.channel_mut(class).iter_mut().zip(labels.channel(0));
+                    values.for_each(|(to, &label)| *to = f32::from(label == class as f32));
                 }
             }
             Self::Affinity => with_predecessor(labels, target, |voxel, predecessor| {
@@ -113,6 +134,12 @@ mod tests {
                 assert_eq!(target.channel(1), [1.0, 0.0, 0.0, 1.0]);
             }
         }
+        let labels = Tensor::from_slice(1, size, &[0.0, 2.0, 1.0, 7.0]);
+        let mut target = Tensor::zeros(3, size);
+        Target::Semantic { classes: 3 }.compute(&labels, &mut target);
+        assert_eq!(target.channel(0), [1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(target.channel(1), [0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(target.channel(2), [0.0, 1.0, 0.0, 0.0], "7 is none of three classes");
         let mut target = Tensor::zeros(1, size);
         Target::Raw.compute(&labels, &mut target);
         assert_eq!(target, labels);

@@ -5,13 +5,22 @@ use std::fmt;
 use super::DataError;
 use crate::volume::{Extent, Tensor};
 
-/// What one volume gives to training: an image for each input of the network, the label, and where it is valid.
+/// What one volume gives to training: an image for each input of the network, and a label for each output.
 #[derive(Clone, Debug)]
 pub struct TrainingVolume {
     name: String,
     images: Vec<Tensor>,
-    label: Tensor,
-    mask: Option<Tensor>,
+    /// At least one, all of one extent.
+    labels: Vec<Label>,
+}
+
+/// A label.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// One channel.
+    pub values: Tensor,
+    /// Where it is valid (> 0), one channel of the same extent; everywhere where absent.
+    pub mask: Option<Tensor>,
 }
 
 /// A label that training will learn little from.
@@ -65,14 +74,32 @@ impl TrainingVolume {
         for image in &images {
             check_values(&name, "image", image)?;
         }
-        check_values(&name, "label", &label)?;
-        check_channels(&name, "label", &label)?;
+        let mut volume = Self { name, images, labels: Vec::new() };
+        volume.push_label(label, mask)?;
+        Ok(volume)
+    }
+
+    /// Adds the label of the network's next output, of the extent of the first.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_label(mut self, label: Tensor, mask: Option<Tensor>) -> Result<Self, DataError> {
+        check_extent(&self.name, "label of a further output", &label, self.extent())?;
+        self.push_label(label, mask)?;
+        Ok(self)
+    }
+
+    fn push_label(&mut self, values: Tensor, mask: Option<Tensor>) -> Result<(), DataError> {
+        let name = &self.name;
+        check_values(name, "label", &values)?;
+        check_channels(name, "label", &values)?;
         if let Some(mask) = &mask {
-            check_extent(&name, "mask", mask, label.extent())?;
-            check_values(&name, "mask", mask)?;
-            check_channels(&name, "mask", mask)?;
+            check_extent(name, "mask", mask, values.extent())?;
+            check_values(name, "mask", mask)?;
+            check_channels(name, "mask", mask)?;
         }
-        Ok(Self { name, images, label, mask })
+        self.labels.push(Label { values, mask });
+        Ok(())
     }
 
     /// What errors call it.
@@ -85,26 +112,31 @@ impl TrainingVolume {
         &self.images
     }
 
-    /// The label, one channel.
+    /// The label for each output.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
+    /// The first label, one channel.
     pub fn label(&self) -> &Tensor {
-        &self.label
+        &self.labels[0].values
     }
 
-    /// Where the label is valid (> 0), one channel; everywhere where absent.
+    /// Where the first label is valid (> 0), one channel; everywhere where absent.
     pub fn mask(&self) -> Option<&Tensor> {
-        self.mask.as_ref()
+        self.labels[0].mask.as_ref()
     }
 
-    /// The label's extent.
+    /// The labels' extent.
     pub fn extent(&self) -> Extent {
-        self.label.extent()
+        self.label().extent()
     }
 
     /// A warning where the valid voxels of the label are all zero or all positive.
     pub fn warning(&self) -> Option<LabelWarning> {
-        let is_valid = |i: usize| self.mask.as_ref().is_none_or(|mask| mask.data()[i] > 0.0);
+        let is_valid = |i: usize| self.mask().is_none_or(|mask| mask.data()[i] > 0.0);
         let mut seen = [false; 2];
-        for (i, &label) in self.label.data().iter().enumerate() {
+        for (i, &label) in self.label().data().iter().enumerate() {
             seen[usize::from(label > 0.0)] |= is_valid(i);
             if seen == [true; 2] {
                 return None;

@@ -21,8 +21,8 @@ pub struct Stage<'a> {
     pub network: &'a Network,
     /// Its parameters.
     pub parameters: &'a Parameters,
-    /// Whether what it predicts is the softmax of its maps.
-    pub softmax: bool,
+    /// Of which outputs the prediction is the softmax of the maps: bit `i` is for output `i`.
+    pub softmax: u64,
 }
 
 /// How the dense prediction of a network with pooling is computed.
@@ -242,7 +242,13 @@ impl<'a> Chain<'a> {
                 Some(fragmented) if by_fragments => {
                     Runner::Fragments(fragmented.plan(engine, parameters, tile, algorithm)?)
                 }
-                _ => Runner::Whole(Box::new(Predictor::new(engine, &link.network, parameters, tile, algorithm)?)),
+                _ => Runner::Whole(Box::new(Predictor::new(
+                    engine,
+                    &link.network,
+                    parameters,
+                    tile,
+                    algorithm,
+                )?)),
             };
             Ok(Planned {
                 runner,
@@ -283,7 +289,7 @@ struct Planned {
     network: Arc<Network>,
     /// The extent of the input, of the largest where there are several.
     input: Extent,
-    softmax: bool,
+    softmax: u64,
     with_image: bool,
 }
 
@@ -324,8 +330,8 @@ impl Cascade {
                 Some(before) => stage.run(before)?,
             };
             maps = input;
-            if stage.softmax {
-                for maps in maps.iter_mut().filter(|maps| maps.channels() > 1) {
+            for (output, maps) in maps.iter_mut().enumerate().filter(|(_, maps)| maps.channels() > 1) {
+                if stage.softmax.checked_shr(output as u32).is_some_and(|bits| bits & 1 == 1) {
                     let len = maps.extent().len();
                     engine.kernels().softmax(&mut RowsMut::new(maps.data_mut(), len));
                 }

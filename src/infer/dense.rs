@@ -74,7 +74,7 @@ pub fn dense(
     options: &DenseOptions,
     progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<Option<Vec<Tensor>>, InferError> {
-    let stage = Stage { network, parameters, softmax: false };
+    let stage = Stage { network, parameters, softmax: 0 };
     let plan = DensePlan::new(engine, &[stage], volume.channels(), volume.extent(), options, None)?;
     let bytes = |channels: usize, extent: Extent| (channels * extent.len() * size_of::<f32>()) as u64;
     let maps: usize = plan.maps().iter().sum();

@@ -275,6 +275,20 @@ impl Network {
         })
     }
 
+    /// Whether the maps of a node are probabilities by a softmax of the network's own.
+    pub fn gives_probabilities(&self, node: NodeId) -> bool {
+        self[node].kind == NodeKind::Softmax
+    }
+
+    /// The same network without the softmax in which it ends, where it does: what it gives are the raw scores.
+    pub fn without_softmax(&self) -> Self {
+        let mut network = self.clone();
+        for node in self.outputs().filter(|&node| self.gives_probabilities(node)) {
+            network.nodes[node.0].kind = NodeKind::Sum;
+        }
+        network
+    }
+
     /// The same network without training constants of its own: all groups take those of the trainer.
     pub fn without_rates(&self) -> Self {
         let mut network = self.clone();

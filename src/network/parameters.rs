@@ -7,17 +7,19 @@ use super::{EdgeId, EdgeOp, GroupKind, GroupName, Network, NodeId, NodeKind};
 use crate::ops::repeat::average_blocks;
 
 /// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or what one node
-/// learns (`[map]` for each of its [tensors](Network::node_tensors)), with the momentum of each value.
+/// learns (`[map]` for each of its [tensors](Network::node_tensors)), with what the optimiser remembers of each value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     pub(super) values: Vec<f32>,
     pub(super) momentum: Vec<f32>,
+    /// Empty where there is none.
+    variance: Vec<f32>,
 }
 
 impl Parameter {
     /// All zero.
     pub fn zeros(len: usize) -> Self {
-        Self { values: vec![0.0; len], momentum: vec![0.0; len] }
+        Self { values: vec![0.0; len], momentum: vec![0.0; len], variance: Vec::new() }
     }
 
     /// The weights or biases.
@@ -30,14 +32,30 @@ impl Parameter {
         &mut self.values
     }
 
-    /// The velocity of each value in the update rule.
+    /// The velocity of each value in the update rule; of Adam, its mean gradient.
     pub fn momentum(&self) -> &[f32] {
         &self.momentum
     }
 
-    /// The velocity of each value in the update rule.
+    /// The velocity of each value in the update rule; of Adam, its mean gradient.
     pub fn momentum_mut(&mut self) -> &mut [f32] {
         &mut self.momentum
+    }
+
+    /// The mean squared gradient of each value, which Adam keeps.
+    pub fn variance(&self) -> Option<&[f32]> {
+        (!self.variance.is_empty()).then_some(&self.variance)
+    }
+
+    /// The mean squared gradient of each value; 0 where there was none.
+    pub fn variance_mut(&mut self) -> &mut [f32] {
+        self.variance.resize(self.values.len(), 0.0);
+        &mut self.variance
+    }
+
+    /// Drops the mean squared gradients.
+    pub fn forget_variance(&mut self) {
+        self.variance.clear();
     }
 }
 
@@ -48,6 +66,7 @@ pub struct Parameters {
     nodes: Vec<Option<Parameter>>,
     /// A value for each of a node's statistics and maps; empty where it has none.
     statistics: Vec<Vec<f32>>,
+    updates: u64,
 }
 
 impl Parameters {
@@ -62,6 +81,7 @@ impl Parameters {
                 .node_ids()
                 .map(|node| vec![0.0; network.node_statistics(node).len() * network[node].size])
                 .collect(),
+            updates: 0,
         }
     }
 
@@ -126,6 +146,25 @@ impl Parameters {
             Some((GroupName { kind: GroupKind::Nodes, name: node.name.clone() }, parameter.as_mut()?))
         });
         edges.chain(nodes)
+    }
+
+    /// The updates that the optimiser has done: what its means are over.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Says how many updates the optimiser has done.
+    pub fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
+    /// Lets the optimiser begin anew: momentum and variance are those of no update.
+    pub fn forget_updates(&mut self) {
+        for parameter in self.edges.iter_mut().chain(&mut self.nodes).flatten() {
+            parameter.momentum.fill(0.0);
+            parameter.variance.clear();
+        }
+        self.updates = 0;
     }
 
     /// The weights that an edge has of its own; `None` for edges without.

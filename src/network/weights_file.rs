@@ -12,12 +12,14 @@
 //! | `NODES.slope` | `[maps]` | each transfer group with `parametric_rectify_linear` |
 //! | `NODES.scale` | `[maps]` | each normalise group |
 //! | `EDGES.weight.momentum`, `NODES.bias.momentum`, ... | as the values | optional; zero where absent |
+//! | `EDGES.weight.squares`, `NODES.bias.squares`, ... | as the values | optional: the mean squared gradients of Adam |
 //! | `NODES.mean`, `NODES.variance` | `[maps]` | running statistics of a normalise group |
 //!
 //! | metadata | |
 //! |---|---|
 //! | `znn_format` | the version of this layout, `1` |
 //! | `network` | the text of the network, see [`spec`] |
+//! | `updates` | optional: the updates that momentum and variance have seen; 0 where absent |
 //! | others | notes of whoever wrote the file |
 //!
 //! Python reads it with
@@ -46,6 +48,7 @@ use crate::atomic_file;
 const VERSION: &str = "1";
 const VERSION_KEY: &str = "znn_format";
 const NETWORK_KEY: &str = "network";
+const UPDATES_KEY: &str = "updates";
 
 /// What a weights file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +139,14 @@ pub enum WeightsFileError {
         /// The type in the file.
         dtype: Dtype,
     },
+    /// The number of updates is no number.
+    #[error("{}: the metadata `{UPDATES_KEY}` is `{found}`, expected a whole number", path.display())]
+    Updates {
+        /// The file.
+        path: PathBuf,
+        /// Its text.
+        found: String,
+    },
     /// A value is infinite or not a number.
     #[error("{}: tensor `{tensor}` has the value {value} at place {place}, expected finite numbers", path.display())]
     NotFinite {
@@ -166,8 +177,8 @@ pub fn save(
     with_momentum: bool,
 ) -> Result<(), WeightsFileError> {
     assert!(
-        [VERSION_KEY, NETWORK_KEY].iter().all(|&key| !notes.contains_key(key)),
-        "`{VERSION_KEY}` and `{NETWORK_KEY}` are no names for notes"
+        [VERSION_KEY, NETWORK_KEY, UPDATES_KEY].iter().all(|&key| !notes.contains_key(key)),
+        "`{VERSION_KEY}`, `{NETWORK_KEY}` and `{UPDATES_KEY}` are no names for notes"
     );
     let text = network.to_string();
     if !spec::parse(&text, "").is_ok_and(|parsed| parsed.network == *network) {
@@ -179,6 +190,9 @@ pub fn save(
         let (values, momentum) = group.of(parameters, len);
         if let (true, Some(momentum)) = (with_momentum, momentum) {
             tensors.push((format!("{name}.momentum"), shape.clone(), momentum));
+            if let Some(squares) = group.squares(parameters, len) {
+                tensors.push((format!("{name}.squares"), shape.clone(), squares));
+            }
         }
         tensors.push((name, shape, values));
     }
@@ -186,7 +200,11 @@ pub fn save(
         assert_eq!(values.len(), shape.iter().product::<usize>(), "the parameters of this network: {tensor}");
         check_finite(path, tensor, values)?;
     }
-    let header = header(&text, notes, &tensors);
+    let mut notes = notes.clone();
+    if with_momentum && parameters.updates() > 0 {
+        notes.insert(UPDATES_KEY.to_owned(), parameters.updates().to_string());
+    }
+    let header = header(&text, &notes, &tensors);
     let write = |file: &mut dyn Write| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
@@ -243,6 +261,13 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
     }
     let text = take(NETWORK_KEY)?;
     let parsed = spec::parse(text, &format!("{} (network)", path.display()));
+    let updates = match notes.remove(UPDATES_KEY) {
+        None => 0,
+        Some(found) => match found.parse() {
+            Ok(updates) => updates,
+            Err(_) => return Err(WeightsFileError::Updates { path: path.to_owned(), found }),
+        },
+    };
     let network = parsed.map_err(WeightsFileError::Network)?.network;
 
     // Before memory is taken for the parameters: that the file has as many values as the network asks for.
@@ -260,7 +285,14 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
         {
             tensors.take(&momentum, shape, values)?;
         }
+        let squares = format!("{name}.squares");
+        if let (true, Some(values)) =
+            (tensors.views.contains_key(&squares), group.squares_mut(&mut parameters, len))
+        {
+            tensors.take(&squares, shape, values)?;
+        }
     }
+    parameters.set_updates(updates);
     match tensors.views.into_keys().min() {
         Some(tensor) => Err(WeightsFileError::Unknown { path: path.to_owned(), tensor }),
         None => Ok(Model { network, parameters, notes }),
@@ -344,6 +376,30 @@ impl Group {
             Group::Edge(edge) => Some(parameters.edge_mut(edge).expect(WRONG).momentum_mut()),
             Group::Node(node, place) => {
                 Some(&mut parameters.node_mut(node).expect(WRONG).momentum_mut()[place * len..][..len])
+            }
+            Group::Statistic(..) => None,
+        }
+    }
+}
+
+/// The mean squared gradients.
+impl Group {
+    fn squares(self, parameters: &Parameters, len: usize) -> Option<&[f32]> {
+        match self {
+            Group::Edge(edge) => parameters.edge(edge).expect(WRONG).variance(),
+            Group::Node(node, place) => {
+                let all = parameters.node(node).expect(WRONG).variance()?;
+                Some(&all[place * len..][..len])
+            }
+            Group::Statistic(..) => None,
+        }
+    }
+
+    fn squares_mut(self, parameters: &mut Parameters, len: usize) -> Option<&mut [f32]> {
+        match self {
+            Group::Edge(edge) => Some(parameters.edge_mut(edge).expect(WRONG).variance_mut()),
+            Group::Node(node, place) => {
+                Some(&mut parameters.node_mut(node).expect(WRONG).variance_mut()[place * len..][..len])
             }
             Group::Statistic(..) => None,
         }

@@ -23,6 +23,8 @@ impl Loss {
     pub const SQUARE_SQUARE: Loss = Loss::Values(znn_kernels::Loss::SquareSquare { margin: 0.2 });
     /// `-t ln p - (1 - t) ln(1 - p)`.
     pub const BINOMIAL_CROSS_ENTROPY: Loss = Loss::Values(znn_kernels::Loss::BinomialCrossEntropy);
+    /// `-t ln p`, of probabilities that a softmax has made.
+    pub const CROSS_ENTROPY: Loss = Loss::Values(znn_kernels::Loss::CrossEntropy);
 }
 
 /// What a loss found.
@@ -86,6 +88,8 @@ pub struct Operands {
     pub prediction: Buffer,
     /// Gets what was found: [`stats_len`] floats.
     pub stats: Buffer,
+    /// The factor of loss and gradient.
+    pub factor: f32,
 }
 
 /// Voxels of a block, of which each has a value in `maps` maps.
@@ -112,7 +116,7 @@ pub fn loss(plan: &mut PlanBuilder, site: &Site, loss: Loss, values: Maps, opera
     for (block, start) in (0..len).step_by(block_len).enumerate() {
         let cols = start..len.min(start + block_len);
         let part = |plan: &PlanBuilder, buffer| plan.region(buffer, 0..values.count, cols.clone());
-        let Operands { target, weight, emphasis, gradient, prediction, stats } = operands;
+        let Operands { target, weight, emphasis, gradient, prediction, stats, factor } = operands;
         let (x, target, weight) = (part(plan, values.buffer), part(plan, target), part(plan, weight));
         let emphasis = emphasis.map(|emphasis| part(plan, emphasis));
         let is_emphasised = emphasis.is_some();
@@ -133,7 +137,11 @@ pub fn loss(plan: &mut PlanBuilder, site: &Site, loss: Loss, values: Maps, opera
                 (x, target, weight, None)
             };
             let [mut gradient, mut prediction, mut stats] = views.writes.take();
-            let found = evaluate(kernels, loss, x, target, Some(weight), &mut gradient, &mut prediction);
+            let mut found = evaluate(kernels, loss, x, target, Some(weight), &mut gradient, &mut prediction);
+            if factor != 1.0 {
+                found.loss *= f64::from(factor);
+                (0..gradient.rows()).for_each(|row| kernels.scale(gradient.row_mut(row), factor));
+            }
             stats.row_mut(0).copy_from_slice(&found.to_stats());
             if let Some(emphasis) = emphasis {
                 for row in 0..emphasis.rows() {

@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod copy;
 pub mod dropout;
+pub mod guard;
 pub mod loss;
 pub mod maxout;
 pub mod normalise;

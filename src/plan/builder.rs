@@ -360,6 +360,16 @@ impl TaskBuilder<'_> {
 }
 
 impl Region {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.rows.len() * self.cols.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether both name a common element of one buffer.
     pub(super) fn overlaps(&self, other: &Region) -> bool {
         let meet = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start) < a.end.min(b.end);

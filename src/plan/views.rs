@@ -53,6 +53,16 @@ impl<'a> Reads<'a> {
             unsafe { Rows::from_raw(place.start, place.rows, place.cols, place.stride) }
         })
     }
+
+    /// One after another, in the order of their declarations.
+    #[allow(unsafe_code)]
+    pub fn each(self) -> impl Iterator<Item = Rows<'a>> {
+        (0..self.count).map(move |i| {
+            let place = (self.places)(i);
+            // SAFETY: the contract of `new`.
+            unsafe { Rows::from_raw(place.start, place.rows, place.cols, place.stride) }
+        })
+    }
 }
 
 impl<'a> Writes<'a> {
@@ -68,6 +78,16 @@ impl<'a> Writes<'a> {
     pub fn take<const N: usize>(self) -> [RowsMut<'a>; N] {
         assert_eq!(N, self.count, "the number of regions declared as written");
         std::array::from_fn(|i| {
+            let place = (self.places)(i);
+            // SAFETY: the contract of `new`; `self` is consumed, so that each place is handed out once.
+            unsafe { RowsMut::from_raw(place.start, place.rows, place.cols, place.stride) }
+        })
+    }
+
+    /// One after another, in the order of their declarations.
+    #[allow(unsafe_code)]
+    pub fn each(self) -> impl Iterator<Item = RowsMut<'a>> {
+        (0..self.count).map(move |i| {
             let place = (self.places)(i);
             // SAFETY: the contract of `new`; `self` is consumed, so that each place is handed out once.
             unsafe { RowsMut::from_raw(place.start, place.rows, place.cols, place.stride) }

@@ -71,8 +71,7 @@ pub fn check(
     const DIRECTIONS: usize = 3;
     /// Shorter steps are not tried after one that agrees so well.
     const ENOUGH: f64 = Derivative::TOLERANCE / 10.0;
-    let options =
-        StepOptions { loss, malis: None, momentum: 0.0, weight_decay: 0.0, algorithm, inspect: true };
+    let options = StepOptions { loss, algorithm, inspect: true, ..StepOptions::default() };
     let mut step = TrainingStep::new(engine, network, output, &options)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = Parameters::init(network, seed);

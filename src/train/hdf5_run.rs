@@ -72,6 +72,9 @@ fn record(phase: Phase, measure: &Measure) -> Record {
         pixel_error: measure.pixel_error,
         rand_error: None,
         constant_error: None,
+        gradient_norm: None,
+        batch: 1,
+        classes: Vec::new(),
         eta: f64::NAN,
         voxels_per_second: f64::NAN,
         seconds: 0.0,
@@ -106,18 +109,17 @@ pub fn statistics(folder: &Path, iteration: u64, seconds: f64) -> Result<Statist
 }
 
 /// Writes a checkpoint of `job` under the names of the original system, where the job asks for it:
-/// `PREFIX_ITERATION.h5`, at the start `PREFIX_init.h5`, and the same as `PREFIX_current.h5`.
+/// `PREFIX_ITERATION.h5` with the learning rate `eta`, at the start `PREFIX_init.h5`, and the same as `PREFIX_current.h5`.
 pub(super) fn export(
     job: &Job,
     network: &Network,
     parameters: &Parameters,
-    iteration: u64,
+    (iteration, eta): (u64, f64),
     seconds: f64,
 ) -> Result<(), TrainError> {
     let Some(prefix) = &job.hdf5 else { return Ok(()) };
     let statistics = statistics(&job.out, iteration, seconds)?;
-    let rates =
-        Rates { eta: job.schedule().eta(iteration), momentum: job.momentum, weight_decay: job.weight_decay };
+    let rates = Rates { eta, momentum: job.momentum, weight_decay: job.weight_decay };
     let contents = Contents { network, parameters, rates, statistics: Some(&statistics) };
     let name = if iteration == 0 { "_init.h5".to_owned() } else { format!("_{iteration}.h5") };
     for suffix in [&name, "_current.h5"] {

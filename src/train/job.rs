@@ -5,6 +5,7 @@
 //! is resumed from its folder alone.
 
 pub mod cfg;
+mod groups;
 mod options;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
+use super::step::{Clip, Optimiser};
 use crate::atomic_file;
 use crate::conv::{Accuracy, Choice};
 use crate::data::ini::IniError;
@@ -24,7 +26,11 @@ use crate::machine::memory::Bytes;
 use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
-pub use options::{IsaChoice, LossKind, Malis, NoTuning, Target, Tuning};
+pub use groups::{ClassWeighting, Groups, InputJob, NoClassWeights, OutputJob, RebalanceKind, Text};
+pub use options::{IsaChoice, LossKind, Malis, NoTuning, OptimiserKind, Target, Tuning};
+
+/// The most patches of an iteration: their gradients are added in single precision.
+const MAX_BATCH: u64 = 1 << 16;
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +70,11 @@ pub struct Job {
     pub preprocess: Preprocess,
     /// What the network learns from the labels.
     pub target: Target,
+    /// The classes of the target `semantic`; none are as many as the network has output maps.
+    pub classes: Option<u64>,
+    /// The factors of the classes in the gradient: `none`, `balanced`, which is the same as to rebalance globally, or one
+    /// number for each, such as `1,2,0.5`.
+    pub class_weights: ClassWeighting,
     /// Over which voxels the classes are counted whose weights in the gradient are made equal; `none` leaves them.
     #[serde(with = "none_or_rebalance")]
     pub rebalance: Option<Rebalance>,
@@ -97,13 +108,35 @@ pub struct Job {
     /// Whether `eta`, `momentum` and `weight_decay` that the network's file gives to a group replace those of the job
     /// there.
     pub group_rates: bool,
+    /// How weights follow their gradients.
+    pub optimiser: OptimiserKind,
+    /// Gradient descent looks ahead by the momentum.
+    pub nesterov: bool,
+    /// The part of the mean gradient that Adam keeps in each iteration, in [0, 1).
+    pub beta1: f64,
+    /// The part of the mean squared gradient that Adam keeps in each iteration, in [0, 1).
+    pub beta2: f64,
+    /// What Adam adds to the root of the mean squared gradient.
+    pub epsilon: f64,
+    /// The patches whose gradients are averaged in each iteration.
+    pub batch: u64,
+    /// The gradients of an iteration are shortened to this norm where they are longer; none leaves them.
+    pub clip_norm: Option<f64>,
+    /// Each value of the gradients of an iteration is brought within minus this and this; none leaves them.
+    pub clip_value: Option<f64>,
     /// How eta falls over the iterations.
     pub schedule: ScheduleKind,
-    /// The factor of eta at each step of the schedule `step`, in (0, 1].
+    /// The factor of eta at each step of the schedules `step`, `exponential` and `plateau`, in (0, 1].
     pub anneal_factor: f64,
-    /// The iterations between two steps of the schedule `step`.
+    /// The iterations between two steps of the schedules `step` and `exponential`.
     pub anneal_every: u64,
-    /// The iterations (patches) of the whole run.
+    /// The power of the schedule `polynomial`.
+    pub power: f64,
+    /// The validations without a lower loss before a step of the schedule `plateau`.
+    pub patience: u64,
+    /// The iterations at the start in which eta rises along a line, in any schedule.
+    pub warmup: u64,
+    /// The iterations (updates of the weights) of the whole run.
     pub iterations: u64,
     /// Stop after this many seconds of training, whatever the iteration; none has no limit.
     pub time_limit: Option<f64>,
@@ -140,6 +173,13 @@ pub struct Job {
     pub hdf5: Option<PathBuf>,
     /// Where the groups of the network are in those files.
     pub hdf5_layout: Layout,
+
+    /// What each input group gets, where it is something of its own.
+    #[serde(skip_serializing_if = "Groups::is_empty")]
+    pub inputs: Groups<InputJob>,
+    /// What each output group learns, where it is something of its own.
+    #[serde(skip_serializing_if = "Groups::is_empty")]
+    pub outputs: Groups<OutputJob>,
 }
 
 impl Default for Job {
@@ -159,6 +199,8 @@ impl Default for Job {
             output_size: Extent::new(1, 100, 100),
             preprocess: Preprocess::default(),
             target: Target::Boundary,
+            classes: None,
+            class_weights: ClassWeighting::None,
             rebalance: None,
             augment: true,
             mirror: false,
@@ -174,9 +216,20 @@ impl Default for Job {
             momentum: 0.0,
             weight_decay: 0.0,
             group_rates: true,
+            optimiser: OptimiserKind::Sgd,
+            nesterov: false,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            batch: 1,
+            clip_norm: None,
+            clip_value: None,
             schedule: ScheduleKind::Step,
             anneal_factor: 1.0,
             anneal_every: 100,
+            power: 0.9,
+            patience: 10,
+            warmup: 0,
             iterations: 400_000,
             time_limit: None,
             seed: 1,
@@ -193,6 +246,8 @@ impl Default for Job {
             checkpoint_every: 1000,
             hdf5: None,
             hdf5_layout: Layout::Root,
+            inputs: Groups::new(),
+            outputs: Groups::new(),
         }
     }
 }
@@ -294,11 +349,19 @@ impl fmt::Display for Change {
 const PATHS: [&str; 10] =
     ["net", "weights", "images", "labels", "masks", "val-images", "val-labels", "out", "hdf5", "tuning"];
 
-/// The values of [`PATHS`] in a table. (`tuning` may be a word.)
-fn path_values(table: &mut Table) -> impl Iterator<Item = &mut Value> {
-    let paths = table.iter_mut().filter(|(key, _)| PATHS.contains(&key.as_str()));
-    let paths = paths.filter(|(key, value)| *key != "tuning" || value.as_str().is_some_and(Tuning::is_path));
-    paths.map(|(_, value)| value)
+/// Changes the paths among the values of a table, and of the tables of its groups. (`tuning` may be a word.)
+fn map_table<E>(table: &mut Table, change: &mut impl FnMut(&str) -> Result<String, E>) -> Result<(), E> {
+    for (key, value) in table.iter_mut() {
+        let is_path = PATHS.contains(&key.as_str());
+        if is_path && (key != "tuning" || value.as_str().is_some_and(Tuning::is_path)) {
+            map_paths(value, change)?;
+        }
+        if let ("inputs" | "outputs", Some(groups)) = (key.as_str(), value.as_table_mut()) {
+            let tables = groups.iter_mut().filter_map(|(_, group)| group.as_table_mut());
+            tables.into_iter().try_for_each(|group| map_table(group, change))?;
+        }
+    }
+    Ok(())
 }
 
 /// Changes the path, or the paths, of a key; an empty one means none.
@@ -356,7 +419,7 @@ impl Job {
         let mut table: Table = toml::from_str(&text).map_err(fail)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut join = |path: &str| Ok::<_, JobError>(folder.join(path).to_string_lossy().into_owned());
-        path_values(&mut table).try_for_each(|value| map_paths(value, &mut join))?;
+        map_table(&mut table, &mut join)?;
         Ok(table)
     }
 
@@ -372,7 +435,7 @@ impl Job {
         let mut absolute = |path: &str| {
             Ok::<_, JobError>(std::path::absolute(path).map_err(fail)?.to_string_lossy().into_owned())
         };
-        path_values(&mut table).try_for_each(|value| map_paths(value, &mut absolute))?;
+        map_table(&mut table, &mut absolute)?;
         atomic_file::write_bytes(path, table.to_string().as_bytes()).map_err(fail)
     }
 
@@ -389,6 +452,24 @@ impl Job {
             .collect()
     }
 
+    /// How weights follow their gradients.
+    pub fn optimiser(&self) -> Optimiser {
+        let Self { nesterov, beta1, beta2, epsilon, .. } = *self;
+        match self.optimiser {
+            OptimiserKind::Sgd => Optimiser::Sgd { nesterov },
+            OptimiserKind::Adam => Optimiser::Adam { beta1, beta2, epsilon, decoupled: false },
+            OptimiserKind::Adamw => Optimiser::Adam { beta1, beta2, epsilon, decoupled: true },
+        }
+    }
+
+    /// How far gradients may go.
+    pub fn clip(&self) -> Clip {
+        Clip {
+            value: self.clip_value.map(|bound| bound as f32),
+            norm: self.clip_norm.map(|bound| bound as f32),
+        }
+    }
+
     /// The learning rate over the iterations.
     pub fn schedule(&self) -> Schedule {
         Schedule {
@@ -396,6 +477,8 @@ impl Job {
             eta: self.eta,
             anneal_factor: self.anneal_factor,
             anneal_every: self.anneal_every,
+            power: self.power,
+            warmup: self.warmup,
             iterations: self.iterations,
         }
     }
@@ -426,6 +509,14 @@ impl Job {
             &self.output_size,
             "at least 1 voxel along each axis",
         )?;
+        let is_semantic = self.target == Target::Semantic;
+        let classes = self.classes.unwrap_or(2);
+        check(
+            self.classes.is_none() || (is_semantic && classes >= 2) || !self.outputs.is_empty(),
+            "classes",
+            &classes,
+            "at least 2, with the target semantic, whose classes they are",
+        )?;
         check(
             self.malis == Malis::Off || self.target == Target::Affinity,
             "malis",
@@ -449,7 +540,37 @@ impl Job {
             &self.weight_decay,
             "a number from 0 to 1",
         )?;
+        for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            check((0.0..1.0).contains(&value), key, &value, "a number from 0 to below 1")?;
+        }
+        check(positive(self.epsilon), "epsilon", &self.epsilon, "a number above 0")?;
+        check(positive(self.power), "power", &self.power, "a number above 0")?;
+        for (key, value) in [("clip-norm", self.clip_norm), ("clip-value", self.clip_value)] {
+            let value = value.unwrap_or(1.0);
+            check(positive(value), key, &value, "a number above 0")?;
+        }
+        let is_sgd = self.optimiser == OptimiserKind::Sgd;
+        check(
+            is_sgd || self.momentum == 0.0,
+            "momentum",
+            &self.momentum,
+            "0 with the optimisers adam and adamw, whose momentum is beta1",
+        )?;
+        check(
+            !self.nesterov || (is_sgd && self.momentum > 0.0),
+            "nesterov",
+            &self.nesterov,
+            "the optimiser sgd and a momentum above 0, by which it looks ahead",
+        )?;
+        check(self.batch <= MAX_BATCH, "batch", &self.batch, "at most 65536 patches")?;
         let factor = self.anneal_factor;
+        let falls = matches!(self.schedule, ScheduleKind::Exponential | ScheduleKind::Plateau);
+        check(
+            !falls || factor < 1.0,
+            "anneal-factor",
+            &factor,
+            "a number below 1, by which the schedules exponential and plateau fall",
+        )?;
         check(factor > 0.0 && factor <= 1.0, "anneal-factor", &factor, "a number above 0 and at most 1")?;
         if let Some(limit) = self.time_limit {
             let is_time = Duration::try_from_secs_f64(limit).is_ok();
@@ -462,6 +583,8 @@ impl Job {
         }
         for (key, value) in [
             ("anneal-every", self.anneal_every),
+            ("batch", self.batch),
+            ("patience", self.patience),
             ("iterations", self.iterations),
             ("report-every", self.report_every),
             ("validate-every", self.validate_every),
@@ -502,13 +625,29 @@ impl Job {
             false => Err(JobError::Missing { key, reason }),
         };
         need(self.net.is_some(), "net", "without demo, a network description (.znn) is needed")?;
-        need(!self.images.is_empty(), "images", "without demo, training images (TIFF) are needed")?;
-        need(!self.labels.is_empty(), "labels", "the training images need labels (TIFF)")?;
-        if !self.val_images.is_empty() {
-            need(!self.val_labels.is_empty(), "val-labels", "the validation images need labels (TIFF)")?;
+        // Whether every group has files is known with the network.
+        let has = |top: &[PathBuf], groups: &mut dyn Iterator<Item = &Vec<PathBuf>>| {
+            !top.is_empty() || groups.fold(false, |any, paths| any || !paths.is_empty())
+        };
+        let images = has(&self.images, &mut self.inputs.values().map(|input| &input.images));
+        need(images, "images", "without demo, training images (TIFF) are needed")?;
+        let labels = has(&self.labels, &mut self.outputs.values().map(|output| &output.labels));
+        need(labels, "labels", "the training images need labels (TIFF)")?;
+        let has_val_images = has(&self.val_images, &mut self.inputs.values().map(|input| &input.val_images));
+        let has_val_labels =
+            has(&self.val_labels, &mut self.outputs.values().map(|output| &output.val_labels));
+        if has_val_images {
+            need(has_val_labels, "val-labels", "the validation images need labels (TIFF)")?;
         }
-        if !self.val_labels.is_empty() {
-            need(!self.val_images.is_empty(), "val-images", "the validation labels need images (TIFF)")?;
+        if self.schedule == ScheduleKind::Plateau {
+            let reason = "the schedule plateau follows the validation loss, which needs images";
+            need(has_val_images, "val-images", reason)?;
+        }
+        if has_val_labels {
+            need(has_val_images, "val-images", "the validation labels need images (TIFF)")?;
+        }
+        if !self.inputs.is_empty() || !self.outputs.is_empty() {
+            return Ok(());
         }
         let [images, labels, masks, val_images, val_labels] = lists.map(|(_, paths)| paths.len());
         let same = |key, found: usize, of, expected: usize| match found == expected {
@@ -569,31 +708,14 @@ mod as_text {
 mod none_or_rebalance {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Rebalance;
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    enum Name {
-        None,
-        Global,
-        Patch,
-    }
+    use super::{Rebalance, RebalanceKind};
 
     pub fn serialize<S: Serializer>(value: &Option<Rebalance>, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = match value {
-            None => Name::None,
-            Some(Rebalance::Global) => Name::Global,
-            Some(Rebalance::Patch) => Name::Patch,
-        };
-        name.serialize(serializer)
+        RebalanceKind::from(*value).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(name: D) -> Result<Option<Rebalance>, D::Error> {
-        Ok(match Name::deserialize(name)? {
-            Name::None => None,
-            Name::Global => Some(Rebalance::Global),
-            Name::Patch => Some(Rebalance::Patch),
-        })
+        Ok(RebalanceKind::deserialize(name)?.into())
     }
 }
 

@@ -1,19 +1,24 @@
 //! One training iteration as a plan: forward, loss, backward, update.
 
+mod inspect;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use inspect::Inspection;
 
 use crate::conv::Choice;
 use crate::engine::Engine;
 use crate::fft::FftError;
 use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
-    EdgeId, Lowering, Network, NodeId, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
+    EdgeId, Lowering, Network, NodeId, Parameter, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
 pub use crate::ops::loss::Outcome;
 use crate::ops::loss::{self, Loss};
-use crate::ops::update::{self, Rule, Target, settings};
-use crate::ops::{Maps, Site, copy};
+pub use crate::ops::update::{Clip, Optimiser};
+use crate::ops::update::{REPORT_ROWS, Rule, Shared, Target, Updates, settings};
+use crate::ops::{Maps, Site, copy, guard};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
 use crate::segment;
 use crate::volume::{Extent, Tensor};
@@ -29,10 +34,44 @@ pub struct StepOptions {
     pub momentum: f32,
     /// Weight decay of groups without one of their own.
     pub weight_decay: f32,
+    /// How parameters follow their gradients.
+    pub optimiser: Optimiser,
+    /// The patches, one iteration each, whose gradients are averaged for one update; at least 1.
+    pub batch: usize,
+    /// How far the gradients of an update may go.
+    pub clip: Clip,
     /// How convolutions are computed, where the network's file does not say.
     pub algorithm: Choice,
     /// Keep a copy of all values and gradients of an iteration for [`TrainingStep::inspect`].
     pub inspect: bool,
+}
+
+impl Default for StepOptions {
+    /// The squared difference, by plain gradient descent with an update after each patch.
+    fn default() -> Self {
+        Self {
+            loss: Loss::SQUARE,
+            malis: None,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            optimiser: Optimiser::SGD,
+            batch: 1,
+            clip: Clip::default(),
+            algorithm: Choice::Measure,
+            inspect: false,
+        }
+    }
+}
+
+/// The loss of one output node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutputLoss {
+    /// What is minimised.
+    pub loss: Loss,
+    /// Its factor in the sum over the outputs.
+    pub factor: f32,
+    /// As [`StepOptions::malis`].
+    pub malis: Option<segment::Mode>,
 }
 
 /// What changes from iteration to iteration.
@@ -89,8 +128,21 @@ pub struct TrainingStep {
     kept_gradients: Vec<(NodeId, Buffer)>,
     predictions: Vec<Tensor>,
     stats: Vec<f32>,
+    /// For each output with MALIS weights.
     rand_errors: Vec<f32>,
+    has_malis: Vec<bool>,
     ones: Vec<f32>,
+    shared: Shared,
+    /// The blocks of gradients.
+    blocks: usize,
+    optimiser: Optimiser,
+    batch: usize,
+    /// The patches of the batch so far.
+    patches: usize,
+    /// The updates before.
+    updates: u64,
+    /// 1 where a gradient of the iteration before the last was not finite.
+    fault: [f32; 1],
 }
 
 /// The buffers of one group of parameters.
@@ -98,11 +150,13 @@ pub struct TrainingStep {
 struct Group {
     values: Buffer,
     momentum: Buffer,
+    variance: Option<Buffer>,
+    total: Option<Buffer>,
     gradient: Option<Buffer>,
 }
 
 impl TrainingStep {
-    /// Plans the iteration for output patches of extent `output`. Parameters are zero until
+    /// Plans the iteration for output patches of extent `output`, with one loss for all outputs. Parameters are zero until
     /// [`load`](TrainingStep::load).
     pub fn new(
         engine: &Engine,
@@ -110,6 +164,20 @@ impl TrainingStep {
         output: Extent,
         options: &StepOptions,
     ) -> Result<Self, StepError> {
+        let loss = OutputLoss { loss: options.loss, factor: 1.0, malis: options.malis };
+        let losses = vec![loss; network.outputs().count()];
+        Self::with_losses(engine, network, output, options, &losses)
+    }
+
+    /// As [`new`](TrainingStep::new), but with a loss for each output node, in their order, in place of those of `options`.
+    pub fn with_losses(
+        engine: &Engine,
+        network: &Arc<Network>,
+        output: Extent,
+        options: &StepOptions,
+        losses: &[OutputLoss],
+    ) -> Result<Self, StepError> {
+        assert!(options.batch > 0, "a batch of no patch");
         let shapes = network.shapes(output)?;
         let too_large = |source| StepError::Memory { output, source };
         memory::check(network.least_bytes(&shapes)).map_err(too_large)?;
@@ -152,34 +220,49 @@ impl TrainingStep {
         }
 
         let outputs: Vec<NodeId> = network.outputs().collect();
-        let mut stats_len = 0;
+        assert_eq!(losses.len(), outputs.len(), "a loss for each output node");
+        let mut all_stats = Vec::new();
         let mut gradients = Vec::new();
-        for &node in &outputs {
+        for (&node, of_output) in outputs.iter().zip(losses) {
             let values = lowering.values(node).expect("forward was lowered");
             let len = values.extent.len();
             let (target, weight) = (plan.input(values.count, len), plan.input(values.count, len));
             let gradient = plan.transient(values.count, len);
             let prediction = plan.output(values.count, len);
-            let blocks = loss::stats_len(values.count, values.extent);
-            let stats = plan.output(1, blocks);
-            stats_len += blocks;
-            let emphasis = options.malis.map(|mode| {
+            let stats = plan.transient(1, loss::stats_len(values.count, values.extent));
+            all_stats.push(stats);
+            let emphasis = of_output.malis.map(|mode| {
                 let emphasis = plan.transient(values.count, len);
                 let rand_error = plan.output(1, 1);
                 loss::malis(&mut plan, &site, mode, values, target, [emphasis, rand_error]);
                 emphasis
             });
-            let operands = loss::Operands { target, weight, emphasis, gradient, prediction, stats };
-            loss::loss(&mut plan, &site, options.loss, values, operands);
+            let factor = of_output.factor;
+            let operands = loss::Operands { target, weight, emphasis, gradient, prediction, stats, factor };
+            loss::loss(&mut plan, &site, of_output.loss, values, operands);
             if options.inspect {
                 kept_gradients.push((node, keep(&mut plan, Maps { buffer: gradient, ..values })));
             }
             gradients.push((node, gradient));
         }
 
+        let stats_len = all_stats.iter().map(|&stats| plan.dimensions(stats).1).sum();
+        let (all_found, fault) = (plan.output(1, stats_len), plan.output(1, 1));
+
         let found = lowering.backward(&mut plan, &gradients);
-        let scale = 1.0 / output.len() as f32;
+        let blocks = found.weights.iter().map(|(_, blocks)| blocks.len()).sum::<usize>() + found.biases.len();
+        let shared = Shared {
+            settings: constants,
+            guard: plan.transient(1, 1),
+            report: plan.persistent(REPORT_ROWS, blocks),
+            norm: plan.persistent(1, 2),
+            clip: options.clip,
+        };
+        guard::guard(&mut plan, &site, &all_stats, &shared, all_found, fault);
+        let step_site = site;
+        let scale = 1.0 / (output.len() * options.batch) as f32;
         let rule = |update: &UpdateOverrides| Rule {
+            optimiser: options.optimiser,
             eta: update.eta,
             momentum: update.momentum.unwrap_or(options.momentum),
             decay: update.weight_decay.unwrap_or(options.weight_decay),
@@ -188,16 +271,21 @@ impl TrainingStep {
         let group = |plan: &mut PlanBuilder, values: Buffer| {
             let (rows, cols) = plan.dimensions(values);
             let momentum = plan.persistent(rows, cols);
+            let variance = options.optimiser.has_variance().then(|| plan.persistent(rows, cols));
+            let is_gathered = options.batch > 1 || options.clip.norm.is_some();
+            let total = is_gathered.then(|| plan.persistent(rows, cols));
             let gradient = options.inspect.then(|| plan.persistent(rows, cols));
-            Group { values, momentum, gradient }
+            Group { values, momentum, variance, total, gradient }
         };
         let target = |group: Group, rule: Rule| Target {
             values: group.values,
             momentum: group.momentum,
+            variance: group.variance,
+            total: group.total,
             gradient: group.gradient,
             rule,
-            settings: constants,
         };
+        let mut updates = Updates::new(shared);
         let site = |name: &str| Site { name: Arc::from(name), kernels: engine.kernels() };
         let mut edges = Vec::new();
         for (edge, gradients) in found.weights {
@@ -205,16 +293,17 @@ impl TrainingStep {
             let blocks = network.weight_blocks(edge);
             let to = target(group, rule(&network[edge].update));
             let site = site(&network[edge].name);
-            update::weights(&mut plan, &site, gradients, to, blocks.kernel, blocks.repeat);
+            updates.weights(&mut plan, &site, gradients, to, blocks.kernel, blocks.repeat);
             edges.push((edge, group));
         }
         let mut nodes = Vec::new();
         for (node, gradient) in found.biases {
             let group = group(&mut plan, lowering.biases(node).expect("a transfer node has biases"));
             let to = target(group, rule(&network[node].update));
-            update::biases(&mut plan, &site(&network[node].name), gradient, to);
+            updates.biases(&mut plan, &site(&network[node].name), gradient, to);
             nodes.push((node, group));
         }
+        updates.finish(&mut plan, &step_site);
 
         let statistics = network.node_ids().filter_map(|node| Some((node, lowering.statistics(node)?)));
         let statistics = statistics.collect();
@@ -233,8 +322,16 @@ impl TrainingStep {
             kept_gradients,
             predictions,
             stats: vec![0.0; stats_len],
-            rand_errors: if options.malis.is_some() { vec![0.0; outputs.len()] } else { Vec::new() },
+            rand_errors: vec![0.0; losses.iter().filter(|of_output| of_output.malis.is_some()).count()],
+            has_malis: losses.iter().map(|of_output| of_output.malis.is_some()).collect(),
             ones: vec![1.0; largest],
+            shared,
+            blocks,
+            optimiser: options.optimiser,
+            batch: options.batch,
+            patches: 0,
+            updates: 0,
+            fault: [0.0],
         })
     }
 }
@@ -283,6 +380,11 @@ impl TrainingStep {
         values[settings::FACTOR] = settings.factor;
         values[settings::KEY.start] = f32::from_bits(settings.key as u32);
         values[settings::KEY.start + 1] = f32::from_bits((settings.key >> 32) as u32);
+        let is_last = self.patches + 1 == self.batch;
+        values[settings::FIRST] = f32::from(self.patches == 0);
+        values[settings::LAST] = f32::from(is_last);
+        let corrections = self.optimiser.corrections(self.updates + 1).map(|factor| factor as f32);
+        values[settings::CORRECTIONS].copy_from_slice(&corrections);
         let mut given: Vec<&[f32]> = vec![&values];
         given.extend(inputs.iter().map(|input| input.data()));
         for wanted in wanted {
@@ -291,16 +393,15 @@ impl TrainingStep {
             given.push(wanted.weight.map_or(&self.ones[..target.len()], Tensor::data));
         }
         let mut outputs: Vec<&mut [f32]> = Vec::new();
-        let mut stats = &mut self.stats[..];
         let mut rand_errors = self.rand_errors.chunks_mut(1);
-        for prediction in &mut self.predictions {
-            let (own, rest) = stats.split_at_mut(loss::stats_len(prediction.channels(), prediction.extent()));
-            stats = rest;
+        for (prediction, &has_malis) in self.predictions.iter_mut().zip(&self.has_malis) {
             outputs.push(prediction.data_mut());
-            outputs.push(own);
-            outputs.extend(rand_errors.next());
+            outputs.extend(has_malis.then(|| rand_errors.next().expect("one for each such output")));
         }
+        outputs.extend([&mut self.stats[..], &mut self.fault]);
         step(&mut self.plan, &given, &mut outputs)?;
+        self.patches = if is_last { 0 } else { self.patches + 1 };
+        self.updates += u64::from(is_last);
         Ok(loss::total(&self.stats))
     }
 }
@@ -311,7 +412,7 @@ impl TrainingStep {
         self.plan.finish()
     }
 
-    /// Takes over the parameters of the network, and their momentum.
+    /// Takes over the parameters of the network with the state of the optimiser. A new batch begins.
     pub fn load(&mut self, parameters: &Parameters) -> Result<(), PlanError> {
         let edges = self.edges.iter().map(|&(edge, group)| (parameters.edge(edge), group));
         let nodes = self.nodes.iter().map(|&(node, group)| (parameters.node(node), group));
@@ -319,29 +420,60 @@ impl TrainingStep {
             let parameter = parameter.expect("parameters of this network");
             self.plan.buffer_mut(group.values)?.copy_from_slice(parameter.values());
             self.plan.buffer_mut(group.momentum)?.copy_from_slice(parameter.momentum());
+            if let Some(variance) = group.variance {
+                let to = self.plan.buffer_mut(variance)?;
+                match parameter.variance() {
+                    Some(variance) => to.copy_from_slice(variance),
+                    None => to.fill(0.0),
+                }
+            }
         }
         for &(node, buffer) in &self.statistics {
             self.plan.buffer_mut(buffer)?.copy_from_slice(parameters.statistics(node));
         }
+        // What an earlier gradient was is forgotten.
+        self.plan.buffer_mut(self.shared.report)?.fill(0.0);
+        self.plan.buffer_mut(self.shared.norm)?.fill(0.0);
+        self.updates = parameters.updates();
+        self.patches = 0;
+        self.fault = [0.0];
         Ok(())
     }
 
-    /// Gives the parameters of the network after all updates, and their momentum.
+    /// Gives the parameters of the network after all updates, and the state of the optimiser.
     pub fn store(&mut self, parameters: &mut Parameters) -> Result<(), PlanError> {
         for &(edge, group) in &self.edges {
-            let parameter = parameters.edge_mut(edge).expect("parameters of this network");
-            parameter.values_mut().copy_from_slice(self.plan.buffer(group.values)?);
-            parameter.momentum_mut().copy_from_slice(self.plan.buffer(group.momentum)?);
+            store(&mut self.plan, group, parameters.edge_mut(edge).expect("parameters of this network"))?;
         }
         for &(node, group) in &self.nodes {
-            let parameter = parameters.node_mut(node).expect("parameters of this network");
-            parameter.values_mut().copy_from_slice(self.plan.buffer(group.values)?);
-            parameter.momentum_mut().copy_from_slice(self.plan.buffer(group.momentum)?);
+            store(&mut self.plan, group, parameters.node_mut(node).expect("parameters of this network"))?;
         }
         for &(node, buffer) in &self.statistics {
             parameters.statistics_mut(node).copy_from_slice(self.plan.buffer(buffer)?);
         }
+        parameters.set_updates(self.updates);
         Ok(())
+    }
+
+    /// Whether a gradient of the iteration before the last one was not finite. Where one is not, or a loss, nothing is
+    /// updated by it; nor by the iteration after such a gradient.
+    pub fn had_fault(&self) -> bool {
+        self.fault[0] != 0.0
+    }
+
+    /// Whether a gradient of the last iteration was not finite, after waiting for the updates.
+    pub fn has_fault(&mut self) -> Result<bool, PlanError> {
+        let is_sound = guard::is_sound(&self.plan.buffer(self.shared.report)?[..self.blocks], &[]);
+        Ok(!is_sound || !guard::is_sound(&[], self.plan.buffer(self.shared.norm)?))
+    }
+
+    /// The norm of the last update's gradients before it was clipped, after waiting for the updates; `None` where it is not
+    /// clipped.
+    pub fn gradient_norm(&mut self) -> Result<Option<f32>, PlanError> {
+        match self.shared.clip.norm {
+            Some(_) => Ok(Some(self.plan.buffer(self.shared.norm)?[0])),
+            None => Ok(None),
+        }
     }
 
     /// The extent of the images of a node.
@@ -366,51 +498,14 @@ impl TrainingStep {
     pub fn bytes(&self) -> usize {
         self.plan.bytes()
     }
-
-    /// What the last iteration computed; for a step made with [`StepOptions::inspect`], else all `None`.
-    pub fn inspect(&mut self) -> Result<Inspection, PlanError> {
-        let mut found = Inspection {
-            values: vec![None; self.network.nodes().len()],
-            output_gradients: vec![None; self.network.nodes().len()],
-            weight_gradients: vec![None; self.network.edges().len()],
-            bias_gradients: vec![None; self.network.nodes().len()],
-        };
-        let tensor = |plan: &mut Plan, node: NodeId, buffer| {
-            Ok::<_, PlanError>(Tensor::from_slice(
-                self.network[node].size,
-                self.shapes[node].extent,
-                plan.buffer(buffer)?,
-            ))
-        };
-        for &(node, buffer) in &self.kept_values {
-            found.values[node.0] = Some(tensor(&mut self.plan, node, buffer)?);
-        }
-        for &(node, buffer) in &self.kept_gradients {
-            found.output_gradients[node.0] = Some(tensor(&mut self.plan, node, buffer)?);
-        }
-        for &(edge, group) in &self.edges {
-            if let Some(buffer) = group.gradient {
-                found.weight_gradients[edge.0] = Some(self.plan.buffer(buffer)?.to_vec());
-            }
-        }
-        for &(node, group) in &self.nodes {
-            if let Some(buffer) = group.gradient {
-                found.bias_gradients[node.0] = Some(self.plan.buffer(buffer)?.to_vec());
-            }
-        }
-        Ok(found)
-    }
 }
 
-/// The inside of an iteration, by the places of nodes and edges in their network.
-#[derive(Clone, Debug)]
-pub struct Inspection {
-    /// The maps of each node.
-    pub values: Vec<Option<Tensor>>,
-    /// The gradient of the loss by the output nodes' values.
-    pub output_gradients: Vec<Option<Tensor>>,
-    /// The gradient of the loss by each convolution's weights, summed over the voxels.
-    pub weight_gradients: Vec<Option<Vec<f32>>>,
-    /// The gradient of the loss by each transfer node's biases, summed over the voxels.
-    pub bias_gradients: Vec<Option<Vec<f32>>>,
+fn store(plan: &mut Plan, group: Group, parameter: &mut Parameter) -> Result<(), PlanError> {
+    parameter.values_mut().copy_from_slice(plan.buffer(group.values)?);
+    parameter.momentum_mut().copy_from_slice(plan.buffer(group.momentum)?);
+    match group.variance {
+        Some(variance) => parameter.variance_mut().copy_from_slice(plan.buffer(variance)?),
+        None => parameter.forget_variance(),
+    }
+    Ok(())
 }

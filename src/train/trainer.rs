@@ -6,25 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hdf5_run;
+use super::diagnosis::{self, Finding, Place, Suspect};
 use super::job::{Job, JobError, LossKind};
 use super::report::{Observer, ReportError, TrainStep, Validation};
-use super::step::{Outcome, Settings, StepError, StepOptions, TrainingStep, Wanted};
+use super::schedule::{Plateau, Schedule, ScheduleKind};
+use super::step::{Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
+use super::{groups, hdf5_run};
 use crate::atomic_file;
-use crate::data::{
-    Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions, Target, TrainingVolume,
-    check_finite, synthetic, volume_file,
-};
+use crate::data::{DataError, LabelWarning, Prefetcher, Sample, Sampler};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::infer::InferError;
 use crate::network::model_file::{self, ModelFileError};
 use crate::network::weights_file::{self, Model, WeightsFileError};
 use crate::network::{Network, Parameters, ShapeError, spec};
-use crate::ops::loss::Loss;
 use crate::plan::PlanError;
 use crate::trace::TraceFile;
-use crate::volume::{Extent, Tensor};
+use crate::volume::Tensor;
 
 /// The names of the files in the folder of a run that resuming needs.
 pub struct FileNames;
@@ -34,6 +32,8 @@ impl FileNames {
     pub const MODEL: &str = "model.safetensors";
     /// The job.
     pub const JOB: &str = "job.toml";
+    /// The network before the iteration in which numbers were not finite any more.
+    pub const STOPPED: &str = "stopped.safetensors";
 }
 
 /// Notes in the weights file.
@@ -42,10 +42,16 @@ pub mod notes {
     pub const ITERATION: &str = "iteration";
     /// Seconds of training.
     pub const SECONDS: &str = "seconds";
-    /// The loss: `softmax` means that a prediction is the softmax of the outputs.
+    /// The loss of each output, separated by commas: `softmax` means that a prediction is the softmax of its maps.
     pub const LOSS: &str = "loss";
     /// How images are normalised.
     pub const PREPROCESS: &str = "preprocess";
+    /// Patches drawn.
+    pub const PATCHES: &str = "patches";
+    /// The optimiser that momentum and variance are of; `sgd` where absent.
+    pub const OPTIMISER: &str = "optimiser";
+    /// How far the schedule `plateau` has come.
+    pub const PLATEAU: &str = "plateau";
     /// What was learned: `boundary`, `affinity`, ...
     pub const TARGET: &str = "target";
 }
@@ -116,7 +122,27 @@ pub enum TrainError {
         /// The target.
         target: String,
         /// Its channels.
-        expected: &'static str,
+        expected: String,
+    },
+    /// A table of the job is of no group.
+    #[error("[{side}.{name}]: the network has no such group, its {side} are {known}")]
+    Group {
+        /// `inputs` or `outputs`.
+        side: &'static str,
+        /// The table.
+        name: String,
+        /// The groups that there are.
+        known: String,
+    },
+    /// A group has not a file for each volume.
+    #[error("a group has {found} {files}, expected {expected} like the first input group has images")]
+    Volumes {
+        /// `images` or `labels`.
+        files: &'static str,
+        /// How many.
+        found: usize,
+        /// The volumes.
+        expected: usize,
     },
     /// An input of the network is not for images of one channel.
     #[error(
@@ -146,15 +172,22 @@ pub enum TrainError {
         /// Its text.
         found: String,
     },
-    /// The loss is no number any more.
+    /// Numbers are not finite any more.
     #[error(
-        "iteration {iteration}: the loss is {loss}; the last checkpoint is kept. A smaller learning rate (--eta) often helps"
+        "iteration {iteration}: {what} is not finite. {finding}\nThe last checkpoint is kept{state}. What often helps: \
+         {advice}"
     )]
     Diverged {
         /// The iteration.
         iteration: u64,
-        /// The loss.
-        loss: f64,
+        /// Which number, with its value.
+        what: String,
+        /// Where it came from, in words.
+        finding: String,
+        /// Where the network before this iteration is, in words.
+        state: String,
+        /// What to try.
+        advice: &'static str,
     },
 }
 
@@ -183,14 +216,20 @@ pub enum End {
 /// A training run, ready to begin or to go on.
 pub struct Trainer {
     job: Job,
-    loss: LossKind,
+    /// Of each output, the loss that `auto` stands for.
+    kinds: Vec<LossKind>,
     network: Arc<Network>,
     engine: Engine,
     step: TrainingStep,
     parameters: Parameters,
     sampler: Arc<Sampler>,
     validator: Option<Validator>,
+    options: StepOptions,
+    losses: Vec<OutputLoss>,
+    plateau: Plateau,
     iteration: u64,
+    /// Patches drawn.
+    patches: u64,
     seconds: f64,
     warnings: Vec<String>,
 }
@@ -220,67 +259,74 @@ impl Trainer {
             ..EngineOptions::default()
         })?;
         let network = Arc::new(network);
-        check_inputs(&network)?;
-        let target = output_target(&network, &job)?;
-        let loss = job.loss.resolve(target)?;
-        let shapes = network.shapes(job.output_size)?;
-        let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
-        let sampler = |volumes, stream, augment| {
-            let options = SamplerOptions {
-                seed: job.seed,
-                stream,
-                target,
-                mirror: job.mirror,
-                augment,
-                rebalance: job.rebalance,
-            };
-            Sampler::new(volumes, &inputs, job.output_size, options)
-        };
-        let [training, validation] = read_volumes(&job, inputs.len())?;
-        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
+        groups::check(&network, &job)?;
+        let outputs = groups::outputs(&network, &job)?;
+        let (training, validation) = groups::samplers(&job, &network, &outputs)?;
+        let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
 
         let options = StepOptions {
-            loss: loss_of(loss),
-            malis: job.malis.mode(),
             momentum: job.momentum as f32,
             weight_decay: job.weight_decay as f32,
+            optimiser: job.optimiser(),
+            batch: usize::try_from(job.batch).unwrap_or(usize::MAX),
+            clip: job.clip(),
             algorithm: job.algorithm,
-            inspect: false,
+            ..StepOptions::default()
         };
-        let mut step = TrainingStep::new(&engine, &network, job.output_size, &options)?;
-        let (parameters, iteration, seconds) = match checkpoint {
-            None => (first_parameters(&network, &job, &mut warnings)?, 0, 0.0),
-            Some(Model { network: saved, parameters, notes }) => {
+        let losses: Vec<OutputLoss> = outputs.iter().map(|output| output.loss).collect();
+        let mut step = TrainingStep::with_losses(&engine, &network, job.output_size, &options, &losses)?;
+        let mut plateau = Plateau::START;
+        let (parameters, iteration, patches, seconds) = match checkpoint {
+            None => (first_parameters(&network, &job, &mut warnings)?, 0, 0, 0.0),
+            Some(Model { network: saved, mut parameters, notes }) => {
                 if saved != *network {
                     let net = job.net.clone().unwrap_or_else(|| PathBuf::from("the demo's"));
                     return Err(TrainError::Changed { path: model_path, net });
                 }
                 let iteration = number(&model_path, &notes, notes::ITERATION)?;
-                (parameters, iteration, number(&model_path, &notes, notes::SECONDS)?)
+                let patches = match notes.contains_key(notes::PATCHES) {
+                    true => number(&model_path, &notes, notes::PATCHES)?,
+                    false => iteration,
+                };
+                if notes.contains_key(notes::PLATEAU) {
+                    plateau = number(&model_path, &notes, notes::PLATEAU)?;
+                }
+                let optimiser = job.optimiser.to_string();
+                let before = notes.get(notes::OPTIMISER).map_or("sgd", String::as_str);
+                if before != optimiser {
+                    parameters.forget_updates();
+                    warnings.push(format!(
+                        "the checkpoint is of the optimiser {before}: {optimiser} begins without momentum"
+                    ));
+                }
+                (parameters, iteration, patches, number(&model_path, &notes, notes::SECONDS)?)
             }
         };
         step.load(&parameters)?;
-        let validator = match validation.is_empty() {
-            true => None,
-            false => {
-                let sampler = sampler(validation, 1, Augment::NONE)?;
+        let validator = match validation {
+            None => None,
+            Some(sampler) => {
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
-                Some(Validator::new(&engine, &network, &parameters, sampler, &job, &options)?)
+                Some(Validator::new(&engine, &network, &parameters, sampler, &job, &outputs)?)
             }
         };
         warnings.extend(engine.take_warnings());
         make_folder(&job.out, &model_path)?;
         Ok(Self {
+            kinds: outputs.iter().map(|output| output.kind).collect(),
             job,
-            loss,
             network,
             engine,
             step,
             parameters,
             sampler: sampler_of_training,
             validator,
+            options,
+            losses,
+            plateau,
             iteration,
+            patches,
             seconds,
             warnings,
         })
@@ -328,11 +374,11 @@ impl Trainer {
         let limit = self.job.time_limit.map(Duration::from_secs_f64);
         let start = Instant::now();
         let seconds_before = self.seconds;
-        let mut samples = Prefetcher::new(self.sampler.clone(), self.iteration, AHEAD)?;
-        let mut sample = self.sampler.new_sample();
+        let mut samples = Prefetcher::new(self.sampler.clone(), self.patches, AHEAD)?;
+        let mut recent = Recent::new(&self.sampler);
         let mut saved = None;
         if self.iteration == 0 {
-            self.save(observer)?;
+            self.save(observer, &recent)?;
             saved = Some(0);
         }
         let end = loop {
@@ -346,57 +392,135 @@ impl Trainer {
             if limit.is_some_and(|limit| start.elapsed() >= limit) {
                 break End::TimeLimit;
             }
-            samples.next(&mut sample)?;
-            let began = Instant::now();
-            let eta = schedule.eta(self.iteration);
-            let settings = Settings {
-                eta: eta as f32,
-                factor: (eta / schedule.eta) as f32,
-                key: dropout_key(self.job.seed, self.iteration),
-            };
-            let outcome = self.train_on(&sample, settings)?;
-            self.iteration += 1;
+            let eta = self.eta(&schedule);
+            let (outcome, elapsed) = self.train(&mut samples, &mut recent, eta)?;
             self.seconds = seconds_before + start.elapsed().as_secs_f64();
-            if !outcome.loss.is_finite() {
-                return Err(TrainError::Diverged { iteration: self.iteration, loss: outcome.loss });
-            }
+            let is_due = |every: u64| self.iteration.is_multiple_of(every);
+            let (validate, save) = (is_due(self.job.validate_every), is_due(self.job.checkpoint_every));
             observer.on_train(&TrainStep {
                 iteration: self.iteration,
                 loss: outcome.mean_loss(),
                 pixel_error: outcome.pixel_error(),
                 rand_error: self.step.rand_error(),
-                voxels: self.job.output_size.len() as u64,
-                elapsed: began.elapsed(),
+                // To know it means to wait for the update.
+                gradient_norm: match is_due(self.job.report_every) {
+                    true => self.step.gradient_norm()?.map(f64::from),
+                    false => None,
+                },
+                batch: self.job.batch,
+                voxels: self.job.output_size.len() as u64 * self.job.batch,
+                elapsed,
                 eta,
             })?;
-            let is_due = |every: u64| self.iteration.is_multiple_of(every);
-            let (validate, save) = (is_due(self.job.validate_every), is_due(self.job.checkpoint_every));
-            if validate {
-                self.validate(observer, eta)?;
+            if validate && let Some(loss) = self.validate(observer, eta)? {
+                self.plateau.observe(loss, self.job.patience, self.job.anneal_factor);
             }
             if save {
-                self.save(observer)?;
+                self.save(observer, &recent)?;
                 saved = Some(self.iteration);
             }
         };
         if saved != Some(self.iteration) {
-            self.save(observer)?;
+            self.save(observer, &recent)?;
         }
         if !self.iteration.is_multiple_of(self.job.validate_every) && end != End::Stopped {
-            self.validate(observer, schedule.eta(self.iteration))?;
+            // Not for the plateau: a run that goes on from here validates at its usual iterations.
+            self.validate(observer, self.eta(&schedule))?;
         }
         Ok(end)
     }
 
-    fn train_on(&mut self, sample: &Sample, settings: Settings) -> Result<Outcome, PlanError> {
-        let inputs: Vec<_> = sample.inputs.iter().collect();
-        let wanted = Wanted { target: &sample.target, weight: sample.weight.as_ref() };
-        self.step.run(&inputs, &[wanted], settings)
+    /// The learning rate of the next iteration.
+    fn eta(&self, schedule: &Schedule) -> f64 {
+        match schedule.kind {
+            ScheduleKind::Plateau => schedule.eta(self.iteration) * self.plateau.factor,
+            _ => schedule.eta(self.iteration),
+        }
     }
 
-    /// Validates with the weights as they are.
-    fn validate(&mut self, observer: &mut dyn Observer, eta: f64) -> Result<(), TrainError> {
-        let Some(validator) = &mut self.validator else { return Ok(()) };
+    /// The patches of one iteration and the update; what was found, and the time that they took without their making.
+    fn train(
+        &mut self,
+        samples: &mut Prefetcher,
+        recent: &mut Recent,
+        eta: f64,
+    ) -> Result<(Outcome, Duration), TrainError> {
+        let mut all = Outcome::default();
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..self.job.batch {
+            let settings = Settings {
+                eta: eta as f32,
+                factor: (eta / self.job.eta) as f32,
+                key: dropout_key(self.job.seed, self.patches),
+            };
+            recent.next(samples, settings)?;
+            let began = Instant::now();
+            let (inputs, wanted) = operands(&recent.sample);
+            let outcome = self.step.run(&inputs, &wanted, settings)?;
+            elapsed += began.elapsed();
+            if self.step.had_fault() {
+                return Err(self.stop("a gradient".to_owned(), &recent.before, recent.settings_before));
+            }
+            if !outcome.loss.is_finite() {
+                return Err(self.stop(format!("the loss, {},", outcome.loss), &recent.sample, settings));
+            }
+            self.patches += 1;
+            all.add(&outcome);
+        }
+        self.iteration += 1;
+        Ok((all, elapsed))
+    }
+
+    /// Why training cannot go on after `what` of an iteration with `sample` was not finite. Keeps the network as it was
+    /// before.
+    fn stop(&mut self, what: String, sample: &Sample, settings: Settings) -> TrainError {
+        let before = self.parameters.clone();
+        if let Err(error) = self.step.store(&mut self.parameters) {
+            return error.into();
+        }
+        // Running statistics are taken in the forward pass, which no guard holds back.
+        for node in self.network.node_ids() {
+            let statistics = self.parameters.statistics_mut(node);
+            if statistics.iter().any(|value| !value.is_finite()) {
+                statistics.copy_from_slice(before.statistics(node));
+            }
+        }
+        let (inputs, wanted) = operands(sample);
+        let suspect = Suspect {
+            network: &self.network,
+            options: &self.options,
+            losses: &self.losses,
+            parameters: &self.parameters,
+            inputs: &inputs,
+            wanted: &wanted,
+            settings,
+        };
+        let found = diagnosis::diagnose(&self.engine, suspect);
+        let advice = match &found {
+            Ok(Some(Finding { place: Place::Image(_) | Place::Target(_), .. })) => {
+                "an image without such values, or a mask (--masks)"
+            }
+            _ => {
+                "a smaller learning rate (--eta), a warm-up (--warmup), clipped gradients (--clip-norm 1), \
+                 or normalised images (--preprocess)"
+            }
+        };
+        let finding = match found {
+            Ok(Some(finding)) => format!("Such numbers arose {finding}."),
+            Ok(None) => "Computed once more, all is finite.".to_owned(),
+            Err(error) => format!("Where it arose could not be found: {error}."),
+        };
+        let path = self.job.out.join(FileNames::STOPPED);
+        let state = match weights_file::save(&path, &self.network, &self.parameters, &self.notes(), true) {
+            Ok(()) => format!(", and the network before this iteration is {}", path.display()),
+            Err(error) => format!("; the network before this iteration cannot be ({error})"),
+        };
+        TrainError::Diverged { iteration: self.iteration + 1, what, finding, state, advice }
+    }
+
+    /// Validates with the weights as they are; the mean loss, where there is something to validate on.
+    fn validate(&mut self, observer: &mut dyn Observer, eta: f64) -> Result<Option<f64>, TrainError> {
+        let Some(validator) = &mut self.validator else { return Ok(None) };
         let began = Instant::now();
         self.step.store(&mut self.parameters)?;
         let found = validator.run(&self.parameters)?;
@@ -406,36 +530,81 @@ impl Trainer {
             pixel_error: found.outcome.pixel_error(),
             rand_error: found.rand_error,
             constant_error: Some(found.constant_error),
+            classes: found.classes,
             voxels: found.voxels,
             elapsed: began.elapsed(),
             eta,
         })?;
         observer.on_preview(&found.input, &found.prediction, &found.target)?;
-        Ok(())
+        Ok(Some(found.outcome.mean_loss()))
     }
 
-    /// Writes the checkpoint.
-    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        self.step.store(&mut self.parameters)?;
-        let path = self.job.out.join(FileNames::MODEL);
-        let notes = BTreeMap::from([
-            (notes::ITERATION.to_owned(), self.iteration.to_string()),
-            (notes::SECONDS.to_owned(), self.seconds.to_string()),
-            (notes::LOSS.to_owned(), self.loss.to_string()),
-            (notes::PREPROCESS.to_owned(), self.job.preprocess.name().to_owned()),
-            (notes::TARGET.to_owned(), self.job.target.to_string()),
+    /// What a checkpoint says beside the network.
+    fn notes(&self) -> BTreeMap<String, String> {
+        let mut notes = BTreeMap::from([
+            (notes::ITERATION, self.iteration.to_string()),
+            (notes::PATCHES, self.patches.to_string()),
+            (notes::SECONDS, self.seconds.to_string()),
+            (notes::LOSS, self.kinds.iter().map(LossKind::to_string).collect::<Vec<_>>().join(",")),
+            (notes::PREPROCESS, self.job.preprocess.name().to_owned()),
+            (notes::OPTIMISER, self.job.optimiser.to_string()),
+            (notes::TARGET, self.job.target.to_string()),
         ]);
-        weights_file::save(&path, &self.network, &self.parameters, &notes, true)?;
-        hdf5_run::export(&self.job, &self.network, &self.parameters, self.iteration, self.seconds)?;
+        if self.job.schedule == ScheduleKind::Plateau {
+            notes.insert(notes::PLATEAU, self.plateau.to_string());
+        }
+        notes.into_iter().map(|(name, note)| (name.to_owned(), note)).collect()
+    }
+
+    /// Writes the checkpoint, unless the last gradient was not finite.
+    fn save(&mut self, observer: &mut dyn Observer, recent: &Recent) -> Result<(), TrainError> {
+        self.step.store(&mut self.parameters)?;
+        if self.step.has_fault()? {
+            return Err(self.stop("a gradient".to_owned(), &recent.sample, recent.settings));
+        }
+        let path = self.job.out.join(FileNames::MODEL);
+        weights_file::save(&path, &self.network, &self.parameters, &self.notes(), true)?;
+        let eta = self.eta(&self.job.schedule());
+        hdf5_run::export(&self.job, &self.network, &self.parameters, (self.iteration, eta), self.seconds)?;
         observer.on_checkpoint(self.iteration, &path)?;
         Ok(())
     }
 }
 
-/// Sixty-four bits that differ from iteration to iteration.
-fn dropout_key(seed: u64, iteration: u64) -> u64 {
-    // An odd factor makes it a bijection of the iteration; the golden ratio spreads neighbours.
-    seed.rotate_left(32) ^ iteration.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// The last two patches, with what they were used with: that a gradient was not finite is known an iteration later.
+struct Recent {
+    sample: Sample,
+    settings: Settings,
+    before: Sample,
+    settings_before: Settings,
+}
+
+impl Recent {
+    fn new(sampler: &Sampler) -> Self {
+        let settings = Settings { eta: 0.0, factor: 0.0, key: 0 };
+        let (sample, before) = (sampler.new_sample(), sampler.new_sample());
+        Self { sample, settings, before, settings_before: settings }
+    }
+
+    /// Takes the next patch.
+    fn next(&mut self, samples: &mut Prefetcher, settings: Settings) -> Result<(), DataError> {
+        std::mem::swap(&mut self.sample, &mut self.before);
+        self.settings_before = std::mem::replace(&mut self.settings, settings);
+        samples.next(&mut self.sample)
+    }
+}
+
+/// A patch as an iteration takes it.
+fn operands(sample: &Sample) -> (Vec<&Tensor>, Vec<Wanted<'_>>) {
+    let wanted = sample.outputs.iter();
+    let wanted = wanted.map(|output| Wanted { target: &output.target, weight: output.weight.as_ref() });
+    (sample.inputs.iter().collect(), wanted.collect())
+}
+
+/// Sixty-four bits that differ from patch to patch.
+fn dropout_key(seed: u64, patch: u64) -> u64 {
+    // An odd factor makes it a bijection of the patch; the golden ratio spreads neighbours.
+    seed.rotate_left(32) ^ patch.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn number<T: std::str::FromStr>(
@@ -478,81 +647,4 @@ pub(super) fn make_folder(path: &Path, model: &Path) -> Result<(), TrainError> {
     let fail = |action| move |source| TrainError::Folder { path: path.to_owned(), action, source };
     std::fs::create_dir_all(path).map_err(fail("make"))?;
     atomic_file::remove_leftovers(model).map_err(fail("tidy"))
-}
-
-/// Whether the network's inputs are for images of one channel, which is what a TIFF gives.
-fn check_inputs(network: &Network) -> Result<(), TrainError> {
-    match network.inputs().map(|node| &network[node]).find(|node| node.size != 1) {
-        Some(node) => Err(TrainError::Inputs { node: node.name.clone(), maps: node.size }),
-        None => Ok(()),
-    }
-}
-
-/// What the channels of the network's output mean.
-fn output_target(network: &Network, job: &Job) -> Result<Target, TrainError> {
-    let outputs: Vec<_> = network.outputs().map(|node| &network[node]).collect();
-    let target = match outputs[..] {
-        [node] => job.target.with_channels(node.size),
-        _ => None,
-    };
-    let found = || {
-        let groups: Vec<_> =
-            outputs.iter().map(|node| format!("`{}` of {} maps", node.name, node.size)).collect();
-        groups.join(" and ")
-    };
-    let expected = job.target.expected_channels();
-    target.ok_or_else(|| TrainError::Outputs { found: found(), target: job.target.to_string(), expected })
-}
-
-fn loss_of(kind: LossKind) -> Loss {
-    match kind {
-        LossKind::Square => Loss::SQUARE,
-        LossKind::SquareSquare => Loss::SQUARE_SQUARE,
-        LossKind::BinomialCrossEntropy => Loss::BINOMIAL_CROSS_ENTROPY,
-        LossKind::Softmax => Loss::Softmax,
-        LossKind::Auto => unreachable!("resolved"),
-    }
-}
-
-/// The training volumes, and those for validation.
-fn read_volumes(job: &Job, inputs: usize) -> Result<[Vec<TrainingVolume>; 2], TrainError> {
-    let volume = |name: String, mut image: Tensor, label, mask| {
-        job.preprocess.apply(&mut image);
-        let make = if job.centred { TrainingVolume::centred } else { TrainingVolume::new };
-        make(name, vec![image; inputs], label, mask)
-    };
-    if job.demo {
-        /// Sections enough to learn from, and few enough to be made in a second.
-        const TRAINING: Extent = Extent::new(24, 224, 224);
-        const VALIDATION: Extent = Extent::new(10, 160, 160);
-        let make = |name: &str, seed, extent| {
-            let (image, label) = synthetic(seed, extent);
-            volume(name.to_owned(), image, label, None)
-        };
-        let training = make("the synthetic training volume", job.seed, TRAINING)?;
-        let validation = make("the synthetic validation volume", job.seed.wrapping_add(1), VALIDATION)?;
-        return Ok([vec![training], vec![validation]]);
-    }
-    // Checked before they are normalised, which would spread one bad value over its section.
-    let checked = |path: &Path, role, tensor: Tensor| {
-        check_finite(&path.display().to_string(), role, &tensor).map(|()| tensor)
-    };
-    let read = |images: &[PathBuf], labels: &[PathBuf], masks: &[PathBuf]| {
-        let masks = masks.iter().map(Some).chain(std::iter::repeat(None));
-        images
-            .iter()
-            .zip(labels)
-            .zip(masks)
-            .map(|((image_path, label), mask)| {
-                let image = checked(image_path, "image", volume_file::read_image(image_path)?)?;
-                let label = checked(label, "label", volume_file::read_label(label)?)?;
-                let mask = match mask.filter(|path| !path.as_os_str().is_empty()) {
-                    Some(path) => Some(checked(path, "mask", volume_file::read_label(path)?)?),
-                    None => None,
-                };
-                volume(image_path.display().to_string(), image, label, mask)
-            })
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok([read(&job.images, &job.labels, &job.masks)?, read(&job.val_images, &job.val_labels, &[])?])
 }

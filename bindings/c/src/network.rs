@@ -206,7 +206,7 @@ pub unsafe extern "C" fn znn_network_train_step(
             let image = network.training_extent(output)?;
             let x = slice("x", x, floats(network.input_maps(), image)?)?;
             let target = slice("target", target, floats(network.output_maps(), output)?)?;
-            let training = Training { rate, momentum, weight_decay: 0.0 };
+            let training = Training { rate, momentum, ..Training::default() };
             let outcome = network.train_step(x, target, output, training)?;
             if loss.is_null() { Ok(()) } else { put("loss", loss, outcome.mean_loss()) }
         }

@@ -133,7 +133,7 @@ impl Network {
             )));
         }
         let (x, target) = (x.as_slice()?, target.as_slice()?);
-        let training = Training { rate, momentum, weight_decay };
+        let training = Training { rate, momentum, weight_decay, ..Training::default() };
         let outcome = py.detach(|| self.lock().train_step(x, target, output, training));
         Ok(outcome.map_err(error)?.mean_loss())
     }

@@ -21,6 +21,9 @@ pub enum Loss {
     /// The logarithms see `p` within 1e-7 and 1 - 1e-7, so that the error of a voxel is at most 16.2; the
     /// gradient sees `p` itself.
     BinomialCrossEntropy,
+    /// `-t ln p`, of probabilities that a softmax has made; gradient `-t / p`. Both see `p` of at least 1e-36, so that the
+    /// gradient is finite; times `p` again, as the backward pass of the softmax takes it, it is `-t`.
+    CrossEntropy,
 }
 
 impl Kernels {
@@ -62,6 +65,11 @@ unsafe fn judge<V: Vector>(loss: Loss, p: V, t: V) -> (V, V) {
                 let p = V::splat(1.0 - 1e-7).min(V::splat(1e-7).max(p));
                 let gain = t.mul(ln_of_normal(p)).add(one.sub(t).mul(ln_of_normal(one.sub(p))));
                 (V::zero().sub(gain), difference)
+            }
+            Loss::CrossEntropy => {
+                // the order of the operands keeps a NaN
+                let p = V::splat(1e-36).max(p);
+                (V::zero().sub(t.mul(ln_of_normal(p))), V::zero().sub(t.div(p)))
             }
         }
     }
@@ -111,7 +119,8 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    const ALL: [Loss; 3] = [Loss::Square, Loss::SquareSquare { margin: 0.2 }, Loss::BinomialCrossEntropy];
+    const ALL: [Loss; 4] =
+        [Loss::Square, Loss::SquareSquare { margin: 0.2 }, Loss::BinomialCrossEntropy, Loss::CrossEntropy];
 
     fn reference(loss: Loss, p: f32, t: f32) -> (f64, f64) {
         let (p, t, d) = (f64::from(p), f64::from(t), f64::from(p) - f64::from(t));
@@ -122,6 +131,7 @@ mod tests {
                 let p = p.clamp(f64::from(1e-7f32), f64::from(1.0 - 1e-7f32));
                 (-t * p.ln() - (1.0 - t) * (1.0 - p).ln(), d)
             }
+            Loss::CrossEntropy => (-t * p.max(1e-36).ln(), -t / p.max(1e-36)),
         }
     }
 

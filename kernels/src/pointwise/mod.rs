@@ -1,8 +1,10 @@
 //! Element-wise kernels.
 
+pub mod adam;
 pub mod add;
 pub mod dropout;
 mod elementary;
+pub mod gradient;
 pub mod loss;
 pub mod maxout;
 pub mod multiply;

@@ -14,13 +14,15 @@ pub struct Sgd {
     pub momentum: f32,
     /// Weight decay.
     pub decay: f32,
+    /// Look ahead (Nesterov): the weights go where the velocity would take them next.
+    pub nesterov: bool,
 }
 
 impl Kernels {
     /// One update of `weights` by the raw `gradient`. All slices have one length.
     ///
-    /// - With `velocity`: `V <- momentum V - rate scale g - rate decay W`, then `W <- W + V`. Biases always
-    ///   take this form.
+    /// - With `velocity`: `V <- momentum V - c` with `c = rate scale g + rate decay W`, then `W <- W + V`, or looking
+    ///   ahead `W <- W + momentum V - c`. Biases always take this form.
     /// - Without: `W <- W (1 - rate decay) - rate scale g`; the momentum must be 0.
     pub fn sgd(&self, step: Sgd, weights: &mut [f32], velocity: Option<&mut [f32]>, gradient: &[f32]) {
         assert_eq!(weights.len(), gradient.len());
@@ -64,7 +66,7 @@ pub(crate) unsafe fn sgd<V: Vector>(
             } else {
                 let v = V::load_first(velocity.add(i), n).mul_add(momentum, change);
                 v.store_first(velocity.add(i), n);
-                v
+                if step.nesterov { v.mul_add(momentum, change) } else { v }
             };
             w.add(change).store_first(weights.add(i), n);
         }
@@ -80,7 +82,7 @@ mod tests {
     #[test]
     fn both_forms_agree_with_their_formulas() {
         let mut random = Random::new(9);
-        let step = Sgd { rate: 0.1, scale: 1.0 / 27.0, momentum: 0.9, decay: 0.05 };
+        let step = Sgd { rate: 0.1, scale: 1.0 / 27.0, momentum: 0.9, decay: 0.05, nesterov: false };
         let [rate, scale, momentum, decay] =
             [step.rate, step.scale, step.momentum, step.decay].map(f64::from);
         for kernels in tiers() {
@@ -101,6 +103,14 @@ mod tests {
                 assert_close(&velocity, &expected, 2e-7, &(kernels, len));
                 let expected = formula(&|w, v, g| w + momentum * v - rate * scale * g - rate * decay * w);
                 assert_close(&actual, &expected, 3e-7, &(kernels, len));
+
+                let (mut actual, mut velocity) = (w.clone(), v.clone());
+                kernels.sgd(Sgd { nesterov: true, ..step }, &mut actual, Some(&mut velocity), &g);
+                let expected = formula(&|w, v, g| {
+                    let change = -rate * scale * g - rate * decay * w;
+                    w + momentum * (momentum * v + change) + change
+                });
+                assert_close(&actual, &expected, 3e-7, &(kernels, len));
             }
         }
     }
@@ -108,7 +118,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "needs a velocity")]
     fn momentum_without_a_velocity_is_an_error() {
-        let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.9, decay: 0.0 };
+        let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.9, decay: 0.0, nesterov: false };
         Kernels::best().sgd(step, &mut [1.0], None, &[1.0]);
     }
 }

@@ -118,6 +118,8 @@ pub trait Vector: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self / other`.
     fn div(self, other: Self) -> Self;
+    /// The square root, correctly rounded; NaN of negative lanes.
+    fn sqrt(self) -> Self;
     /// `self * factor + addend`, in one rounding on the SIMD tiers.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `addend - self * factor`, in one rounding on the SIMD tiers.

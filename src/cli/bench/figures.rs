@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::print;
+use super::torch::Rival;
 
 /// A line of the result.
 pub trait Figure: Serialize + Display {
@@ -56,41 +57,45 @@ impl<F: Figure> Figures<F> {
 /// The time of a rival.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RivalTime {
+    pub engine: Rival,
     pub ms: f64,
     /// Whether one run took so long that it is the only one, without any before it.
     pub single: bool,
 }
 
-/// A figure's comparison with PyTorch.
+/// A figure's comparison with the fastest rival.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct VersusTorch {
-    torch_ms: Option<f64>,
+pub struct Versus {
+    rival: Option<Rival>,
+    rival_ms: Option<f64>,
     /// See [`RivalTime::single`].
-    torch_single: Option<bool>,
+    rival_single: Option<bool>,
     pub ratio: Option<f64>,
 }
 
-impl VersusTorch {
+impl Versus {
     /// The header of the columns, where there is a rival.
     pub fn header(rival: bool) -> &'static str {
-        if rival { "  torch ms   ratio (* of a single run)" } else { "" }
+        if rival { "  rival ms   ratio (* of a single run)" } else { "" }
     }
 
     pub fn new(own_ms: f64, rival: Option<RivalTime>) -> Self {
         Self {
-            torch_ms: rival.map(|rival| rival.ms),
-            torch_single: rival.map(|rival| rival.single),
+            rival: rival.map(|rival| rival.engine),
+            rival_ms: rival.map(|rival| rival.ms),
+            rival_single: rival.map(|rival| rival.single),
             ratio: rival.map(|rival| rival.ms / own_ms),
         }
     }
 }
 
-impl Display for VersusTorch {
+impl Display for Versus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.torch_ms, self.ratio) {
-            (Some(ms), Some(ratio)) => {
-                let mark = if self.torch_single == Some(true) { " *" } else { "" };
-                write!(f, " {ms:>9.3} {ratio:>6.2}x{mark}")
+        match (self.rival, self.rival_ms, self.ratio) {
+            (Some(rival), Some(ms), Some(ratio)) => {
+                let mark = if self.rival_single == Some(true) { " *" } else { "" };
+                let name = if rival == Rival::Torch { String::new() } else { format!(" ({rival})") };
+                write!(f, " {ms:>9.3} {ratio:>6.2}x{mark}{name}")
             }
             _ => Ok(()),
         }

@@ -16,7 +16,7 @@ use znn::volume::Extent;
 use znn_kernels::Transfer;
 
 use super::super::{CommandResult, Outcome};
-use super::figures::{Figure, Figures, VersusTorch};
+use super::figures::{Figure, Figures, Versus};
 use super::table::{Case, TableArgs};
 use super::torch::TorchArgs;
 use super::torch::pass::{Operation as TorchOperation, Request, TorchPasses, TorchTurns};
@@ -172,7 +172,7 @@ struct PassFigure {
     /// The time in units of it.
     of_memory: f64,
     #[serde(flatten)]
-    versus: VersusTorch,
+    versus: Versus,
 }
 
 impl Figure for PassFigure {
@@ -208,7 +208,7 @@ pub fn run(args: &PassesArgs) -> CommandResult {
         "MB",
         "GB/s",
         "of memory",
-        VersusTorch::header(torch.is_some())
+        Versus::header(torch.is_some())
     ))?;
     for threads in args.table.thread_counts(all) {
         let engine = Engine::new(&options(Some(threads)))?;
@@ -267,7 +267,7 @@ fn measure(
         bytes: case.maps * (read + write + 2 * update) * size_of::<f32>(),
         memory_ms,
         of_memory: ms / memory_ms,
-        versus: VersusTorch::new(ms, rival.transpose()?),
+        versus: Versus::new(ms, rival.transpose()?),
     })
 }
 

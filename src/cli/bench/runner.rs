@@ -48,11 +48,9 @@ impl Trainer {
         let Subject { network, output, algorithm } = subject;
         let options = StepOptions {
             loss: Loss::SQUARE,
-            malis: None,
             momentum: MOMENTUM,
-            weight_decay: 0.0,
             algorithm: *algorithm,
-            inspect: false,
+            ..StepOptions::default()
         };
         let mut step = TrainingStep::new(&engine, network, *output, &options)?;
         step.load(&Parameters::init(network, 1))?;

@@ -97,7 +97,12 @@ pub struct InferArgs {
     /// The same bits for any number of threads, and on all machines with the same instruction set.
     #[arg(long)]
     deterministic: bool,
-    /// The numbers of the output: u8 and u16 spread 0..1 over their range.
+    /// Write the network's own values in place of probabilities: the softmax at its end, in the network or in the loss that it
+    /// was trained with, is left out.
+    #[arg(long)]
+    scores: bool,
+    /// The numbers of the output: u8 and u16 spread 0..1 over their range; classes is the number of the map with the largest
+    /// value, in 8 bits, one file for each output group.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = Format::F32)]
     format: Format,
     /// Write a picture of input and output, the middle section, as PNG.
@@ -143,8 +148,9 @@ fn run_volume(
     verbosity: Verbosity,
 ) -> CommandResult {
     let interrupt = Interrupt::install()?;
-    let model = load_model(model)?;
-    let then: Vec<Model> = args.then.iter().map(|path| load_model(path)).collect::<Result<_, _>>()?;
+    let mut model = load_model(model)?;
+    let mut then: Vec<Model> = args.then.iter().map(|path| load_model(path)).collect::<Result<_, _>>()?;
+    choose_values(args, then.last_mut().unwrap_or(&mut model))?;
     let last = then.last().unwrap_or(&model);
     if args.flips.is_some() && last.notes.get(notes::TARGET).is_some_and(|target| target == "affinity") {
         let reason = "--flips: the network predicts affinities, which belong to pairs of voxels: in a mirror image each \
@@ -159,7 +165,13 @@ fn run_volume(
     let sharing = sharing(args, input, output, preprocess)?;
     let engine = engine(args, args.threads.unwrap_or(0))?;
     let stages: Vec<Stage<'_>> = [&model].into_iter().chain(&then).map(prediction::stage).collect();
-    let is_softmax = stages.last().is_some_and(|stage| stage.softmax);
+    let softmax = prediction::stage(last).softmax;
+    let sums_to_one: Vec<bool> = (0..)
+        .zip(last.network.outputs())
+        .map(|(output, node)| {
+            last.network.gives_probabilities(node) || softmax.unbounded_shr(output) & 1 == 1
+        })
+        .collect();
     let predictor = Predictor {
         engine: &engine,
         stages,
@@ -174,7 +186,12 @@ fn run_volume(
     let chunk = volume_file::is_chunked(output).then_some(args.chunk);
     let files = predictor.run(input, preprocess, chunk, sharing.as_ref(), |plan, kind, files| {
         for (node, maps) in plan.maps().into_iter().enumerate() {
-            let kept = if is_softmax && maps == 2 { 1 } else { maps };
+            if args.format == Format::Classes {
+                let path = output::numbered(output, files.len());
+                files.begin(path, (node, 0, maps), args.format, kind)?;
+                continue;
+            }
+            let kept = if sums_to_one[node] && maps == 2 { 1 } else { maps };
             if volume_file::has_channels(output) {
                 let path = output::numbered(output, files.len());
                 files.begin(path, (node, 0, kept), args.format, kind)?;
@@ -254,11 +271,14 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
         let (key, reason) = ("forward_net", "the job or --model has to give the trained network");
         return Err(JobError::Missing { key, reason }.into());
     };
-    let model = load_model(model)?;
+    let mut model = load_model(model)?;
+    choose_values(args, &mut model)?;
     let engine = engine(args, args.threads.unwrap_or(job.threads))?;
+    let is_softmax = job.softmax && !args.scores;
+    let softmax = prediction::bits(&model.network, std::iter::repeat(is_softmax));
     let predictor = Predictor {
         engine: &engine,
-        stages: vec![Stage { softmax: job.softmax, ..prediction::stage(&model) }],
+        stages: vec![Stage { softmax, ..prediction::stage(&model) }],
         options: DenseOptions {
             border: if job.mirror { Border::Mirror } else { Border::Valid },
             ..options(args, args.algorithm.unwrap_or(job.algorithm))
@@ -268,24 +288,51 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
     };
     let mut written = Vec::new();
     for sample in &job.samples {
-        let files = predictor.run(&sample.image, sample.preprocess, None, None, |plan, kind, files| {
-            let nodes: Vec<_> = model.network.outputs().collect();
-            for (node, maps) in plan.maps().into_iter().enumerate() {
-                let name = format!("_sample{}_{}", sample.id, model.network[nodes[node]].name);
-                let path = cfg::suffixed(&job.prefix, &format!("{name}.h5"));
-                files.begin(path, (node, 0, maps), Format::F32, kind)?;
-                for channel in 0..maps {
-                    let path = cfg::suffixed(&job.prefix, &format!("{name}_{channel}.tif"));
-                    files.begin(path, (node, channel, 1), args.format, kind)?;
+        let files = predictor.run(
+            &sample.images[0].image,
+            sample.images[0].preprocess,
+            None,
+            None,
+            |plan, kind, files| {
+                let nodes: Vec<_> = model.network.outputs().collect();
+                for (node, maps) in plan.maps().into_iter().enumerate() {
+                    let name = format!("_sample{}_{}", sample.id, model.network[nodes[node]].name);
+                    let path = cfg::suffixed(&job.prefix, &format!("{name}.h5"));
+                    files.begin(path, (node, 0, maps), Format::F32, kind)?;
+                    if args.format == Format::Classes {
+                        let path = cfg::suffixed(&job.prefix, &format!("{name}_classes.tif"));
+                        files.begin(path, (node, 0, maps), args.format, kind)?;
+                        continue;
+                    }
+                    for channel in 0..maps {
+                        let path = cfg::suffixed(&job.prefix, &format!("{name}_{channel}.tif"));
+                        files.begin(path, (node, channel, 1), args.format, kind)?;
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         let Some(files) = files else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
         written.extend(files.finish()?);
     }
     write_trace(args, &engine)?;
     list(&written, verbosity)
+}
+
+/// Makes `model`, the last, give what is to be written.
+fn choose_values(args: &InferArgs, model: &mut Model) -> Result<(), Box<dyn std::error::Error>> {
+    if args.scores {
+        model.network = model.network.without_softmax();
+        model.notes.remove(notes::LOSS);
+    }
+    let groups = model.network.outputs().map(|node| &model.network[node]);
+    match groups.into_iter().find(|group| !(2..=256).contains(&group.size)) {
+        Some(group) if args.format == Format::Classes => {
+            let (name, maps) = (&group.name, group.size);
+            Err(format!("--format classes: output group `{name}` has {maps} maps, expected 2 to 256").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The model in a file or in the folder of a run.

@@ -14,6 +14,8 @@ pub enum Format {
     U8,
     U16,
     F32,
+    /// The number of the map with the largest value, in 8 bits.
+    Classes,
 }
 
 impl Format {
@@ -23,6 +25,7 @@ impl Format {
             Format::U8 => (NumberType::U8, 255.0),
             Format::U16 => (NumberType::U16, 65535.0),
             Format::F32 => (NumberType::F32, 1.0),
+            Format::Classes => (NumberType::U8, 1.0),
         }
     }
 }
@@ -44,6 +47,8 @@ struct File {
     channels: usize,
     /// The value that stands for 1.
     one: f32,
+    /// Whether it gets the number of the largest of the maps.
+    has_classes: bool,
 }
 
 /// All files of a prediction.
@@ -62,15 +67,17 @@ impl Files {
         kind: &Kind,
     ) -> Result<(), DataError> {
         let (numbers, one) = format.numbers();
+        let has_classes = format == Format::Classes;
+        let written = if has_classes { 1 } else { channels };
         let info = VolumeInfo {
-            channels,
+            channels: written,
             extent: kind.extent,
             numbers,
             voxel: kind.voxel.clone(),
             chunk: kind.chunk,
         };
         let writer = volume_file::create(&path, &info)?;
-        self.files.push(File { path, writer, node, first, channels, one });
+        self.files.push(File { path, writer, node, first, channels, one, has_classes });
         Ok(())
     }
 
@@ -83,6 +90,10 @@ impl Files {
     pub fn write(&mut self, part: &Part, progress: Option<&Progress>) -> Result<(), DataError> {
         for file in &mut self.files {
             let maps = &part.maps[file.node];
+            if file.has_classes {
+                file.writer.write(part.origin, &largest(maps))?;
+                continue;
+            }
             if file.channels == maps.channels() && file.one == 1.0 {
                 file.writer.write(part.origin, maps)?;
                 continue;
@@ -105,6 +116,21 @@ impl Files {
     }
 }
 
+/// For each voxel the number of the map with the largest value, the first of equal ones.
+fn largest(maps: &Tensor) -> Tensor {
+    let mut values = maps.channel(0).to_vec();
+    let mut classes = Tensor::zeros(1, maps.extent());
+    for map in 1..maps.channels() {
+        let best = classes.data_mut().iter_mut().zip(&mut values);
+        for ((class, best), &value) in best.zip(maps.channel(map)) {
+            if value > *best {
+                (*class, *best) = (map as f32, value);
+            }
+        }
+    }
+    classes
+}
+
 /// `out.tif` for the first file, `out_1.tif` for the second.
 pub fn numbered(path: &Path, index: usize) -> PathBuf {
     if index == 0 {
@@ -122,6 +148,16 @@ pub fn numbered(path: &Path, index: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_map_is_the_class() {
+        let maps = Tensor::from_slice(
+            3,
+            Extent::new(1, 1, 4),
+            &[5.0, 1.0, 0.0, 2.0, 1.0, 2.0, 0.0, 2.0, 2.0, 3.0, 0.0, 9.0],
+        );
+        assert_eq!(largest(&maps).data(), [0.0, 2.0, 0.0, 2.0]);
+    }
 
     #[test]
     fn further_maps_get_numbered_files() {

@@ -11,6 +11,7 @@ use znn::engine::Engine;
 use znn::infer::{
     DenseOptions, DensePlan, InferError, Input, Progress, Shard, SharedPlan, Stage, fingerprint,
 };
+use znn::network::Network;
 use znn::network::weights_file::Model;
 use znn::train::job::LossKind;
 use znn::train::notes;
@@ -170,8 +171,17 @@ fn model_fingerprint(stage: &Stage<'_>) -> String {
 
 /// A model as a stage.
 pub fn stage(model: &Model) -> Stage<'_> {
-    let softmax = model.notes.get(notes::LOSS).is_some_and(|loss| *loss == LossKind::Softmax.to_string());
+    let losses = model.notes.get(notes::LOSS).map_or("", String::as_str);
+    let is_softmax = |loss: &str| loss == LossKind::Softmax.to_string();
+    let softmax = bits(&model.network, losses.split(',').map(is_softmax));
     Stage { network: &model.network, parameters: &model.parameters, softmax }
+}
+
+/// The bits of the outputs that are `chosen` and not probabilities already.
+pub fn bits(network: &Network, chosen: impl IntoIterator<Item = bool>) -> u64 {
+    let outputs = network.outputs().zip(chosen).take(u64::BITS as usize).enumerate();
+    let outputs = outputs.filter(|(_, (node, chosen))| *chosen && !network.gives_probabilities(*node));
+    outputs.fold(0, |bits, (i, _)| bits | 1 << i)
 }
 
 /// Tiles done, on a terminal.

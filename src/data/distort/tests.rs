@@ -171,7 +171,7 @@ fn samples_depend_on_seed_and_iteration_alone() {
     assert!(first.iter().zip(&plain).all(|(a, b)| a.inputs != b.inputs));
     for sample in &first {
         assert!(sample.inputs[0].data().iter().all(|value| value.is_finite()));
-        assert!(sample.target.data().iter().all(|&value| value == 0.0 || value == 1.0));
+        assert!(sample.outputs[0].target.data().iter().all(|&value| value == 0.0 || value == 1.0));
     }
     let missing = |sample: &super::super::Sample| {
         sample.inputs[0].data().chunks(256).filter(|plane| plane.iter().all(|v| v == &plane[0])).count()

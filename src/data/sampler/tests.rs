@@ -53,7 +53,7 @@ fn check(sampler: &Sampler, patch: &Patch) {
     let output = sampler.output;
     for (i, p) in positions(output).enumerate() {
         let expected = source_of(patch, output, p.map(|v| v as isize));
-        assert_eq!(decode(sample.target.data()[i]), expected, "target at {p:?} of {patch:?}");
+        assert_eq!(decode(sample.outputs[0].target.data()[i]), expected, "target at {p:?} of {patch:?}");
     }
     for (input, image) in sample.inputs.iter().zip(volume.images()) {
         let fov = (input.extent() - output + Extent::ONE).to_array();
@@ -163,9 +163,13 @@ fn affinities_are_those_of_the_turned_label() {
                 let before = source_of(&patch, output, before);
                 let (a, b) = (at(&labels, here), at(&labels, before));
                 let affinity = f32::from(a == b && a > 0.0);
-                assert_eq!(sample.target.channel(channel)[i], affinity, "{channel} at {p:?} of {patch:?}");
+                assert_eq!(
+                    sample.outputs[0].target.channel(channel)[i],
+                    affinity,
+                    "{channel} at {p:?} of {patch:?}"
+                );
                 let valid = f32::from(at(&mask, here) > 0.0 || at(&mask, before) > 0.0);
-                assert_eq!(sample.weight.as_ref().unwrap().channel(channel)[i], valid);
+                assert_eq!(sample.outputs[0].weight.as_ref().unwrap().channel(channel)[i], valid);
             }
         }
         let [z, y, x] = patch.orientation.flip.map(usize::from);
@@ -271,7 +275,7 @@ fn weights_are_mask_times_class_weight() {
                 .collect();
             let here = |class: f32| voxels.iter().filter(|v| v.1 && v.0 == class).count() as f64;
             let (p1, p0) = (here(1.0), here(0.0));
-            let weight = sample.weight.as_ref().unwrap();
+            let weight = sample.outputs[0].weight.as_ref().unwrap();
             for (i, &(class, is_valid)) in voxels.iter().enumerate() {
                 assert_eq!(sample.inputs[0].data()[i], 255.0 * class);
                 let own = |one: f64, zero: f64| if class > 0.0 { one } else { zero };
@@ -303,11 +307,11 @@ fn global_affinity_weights_count_the_whole_volume() {
     let sampler = Sampler::new(vec![volume], &[inner], inner, options).unwrap();
     let mut sample = sampler.new_sample();
     sampler.sample(0, &mut sample);
-    assert_eq!(sample.target, target);
+    assert_eq!(sample.outputs[0].target, target);
     for channel in 0..3 {
         let positive = target.channel(channel).iter().sum::<f32>() / inner.len() as f32;
         assert!(positive > 0.0 && positive < 1.0);
-        let weights = sample.weight.as_ref().unwrap().channel(channel);
+        let weights = sample.outputs[0].weight.as_ref().unwrap().channel(channel);
         for (&weight, &value) in weights.iter().zip(target.channel(channel)) {
             let expected = if value > 0.0 { 1.0 - positive } else { positive };
             assert!((weight - expected).abs() < 1e-6);

@@ -90,13 +90,13 @@ fn read(file: &Hdf5File) -> Result<Loaded, Hdf5FileError> {
             EdgeOp::Scale { .. } => values.to_vec(),
             _ => kernel_order::from_file(shape, values),
         };
-        let Parameter { values, momentum } = parameter;
+        let Parameter { values, momentum, .. } = parameter;
         fill(file, &group, ["filters", "momentum_vol"], [values, momentum], reorder)?;
     }
     for id in network.node_ids() {
         let group = layout.network(&network[id].name);
         let size = network[id].size;
-        if let Some(Parameter { values, momentum }) = parameters.node_mut(id) {
+        if let Some(Parameter { values, momentum, .. }) = parameters.node_mut(id) {
             let parts = values.chunks_exact_mut(size).zip(momentum.chunks_exact_mut(size));
             for (name, (values, momentum)) in network.node_tensors(id).iter().zip(parts) {
                 let [dataset, dataset_momentum] = node_datasets(name);

@@ -83,14 +83,7 @@ fn engine() -> Engine {
 }
 
 fn options(algorithm: Choice) -> StepOptions {
-    StepOptions {
-        loss: Loss::SQUARE,
-        malis: None,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        algorithm,
-        inspect: true,
-    }
+    StepOptions { loss: Loss::SQUARE, algorithm, inspect: true, ..StepOptions::default() }
 }
 
 /// A network with random parameters, images and targets.

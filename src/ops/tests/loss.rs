@@ -31,7 +31,7 @@ fn evaluate(loss: Loss, x: &Tensor, target: &Tensor, weight: &Tensor) -> (Tensor
             site,
             loss,
             m[0],
-            Operands { target, weight, emphasis: None, gradient, prediction, stats },
+            Operands { target, weight, emphasis: None, gradient, prediction, stats, factor: 1.0 },
         );
     });
     let outcome = loss::total(found[5].data());

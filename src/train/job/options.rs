@@ -20,6 +20,8 @@ pub enum Target {
     Boundary,
     /// Three channels: whether a voxel and its predecessor along x, y, z have the same label.
     Affinity,
+    /// A channel for each class: labels are their numbers, from 0.
+    Semantic,
     /// One channel: the labels as they are.
     Raw,
 }
@@ -30,6 +32,7 @@ impl Target {
         match (self, channels) {
             (Target::Boundary, 1 | 2) => Some(data::Target::Boundary { channels }),
             (Target::Affinity, 3) => Some(data::Target::Affinity),
+            (Target::Semantic, classes @ 2..) => Some(data::Target::Semantic { classes }),
             (Target::Raw, 1) => Some(data::Target::Raw),
             _ => None,
         }
@@ -40,6 +43,7 @@ impl Target {
         match self {
             Target::Boundary => "1 or 2",
             Target::Affinity => "3",
+            Target::Semantic => "at least 2",
             Target::Raw => "1",
         }
     }
@@ -50,6 +54,7 @@ impl fmt::Display for Target {
         f.pad(match self {
             Target::Boundary => "boundary",
             Target::Affinity => "affinity",
+            Target::Semantic => "semantic",
             Target::Raw => "raw",
         })
     }
@@ -59,7 +64,7 @@ impl fmt::Display for Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
-    /// `softmax` for boundaries in two maps, `binomial-cross-entropy` for affinities, `square` for one map.
+    /// `softmax` for boundaries in two maps and classes, `binomial-cross-entropy` for affinities, `square` for one map.
     Auto,
     /// The squared difference.
     Square,
@@ -81,7 +86,9 @@ impl LossKind {
             (LossKind::Auto, data::Target::Boundary { channels: 1 } | data::Target::Raw) => {
                 Ok(LossKind::Square)
             }
-            (LossKind::Auto, data::Target::Boundary { .. }) => Ok(LossKind::Softmax),
+            (LossKind::Auto, data::Target::Boundary { .. } | data::Target::Semantic { .. }) => {
+                Ok(LossKind::Softmax)
+            }
             (LossKind::Auto, data::Target::Affinity) => Ok(LossKind::BinomialCrossEntropy),
             (LossKind::Softmax, target) if target.channels() == 1 => Err(JobError::Value {
                 key: "loss",
@@ -101,6 +108,28 @@ impl fmt::Display for LossKind {
             LossKind::SquareSquare => "square-square",
             LossKind::BinomialCrossEntropy => "binomial-cross-entropy",
             LossKind::Softmax => "softmax",
+        })
+    }
+}
+
+/// How weights follow their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimiserKind {
+    /// Gradient descent with momentum.
+    Sgd,
+    /// Adam, with the weight decay as a part of the gradient.
+    Adam,
+    /// Adam, with the weight decay apart from the gradient.
+    Adamw,
+}
+
+impl fmt::Display for OptimiserKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            OptimiserKind::Sgd => "sgd",
+            OptimiserKind::Adam => "adam",
+            OptimiserKind::Adamw => "adamw",
         })
     }
 }

@@ -65,6 +65,9 @@ mod tests {
                 rand_error: None,
                 constant_error: None,
                 eta: 0.01,
+                gradient_norm: None,
+                batch: 1,
+                classes: Vec::new(),
                 voxels_per_second: 1e5,
                 seconds: i as f64,
             };

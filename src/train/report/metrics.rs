@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::ClassScore;
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,15 +41,33 @@ pub struct Record {
     /// The pixel error of the best constant prediction on the same voxels, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant_error: Option<f64>,
+    /// Of each class, for the target `semantic`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub classes: Vec<ClassScore>,
     /// The learning rate.
     #[serde(deserialize_with = "null_is_nan")]
     pub eta: f64,
+    /// The norm of the last gradients before they were clipped, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub gradient_norm: Option<f64>,
+    /// The patches of an iteration.
+    #[serde(skip_serializing_if = "is_one", default = "one")]
+    pub batch: u64,
     /// Output voxels for each second of computing.
     #[serde(deserialize_with = "null_is_nan")]
     pub voxels_per_second: f64,
     /// The wall-clock time since the start of the run, interruptions left out.
     #[serde(deserialize_with = "null_is_nan")]
     pub seconds: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_one(batch: &u64) -> bool {
+    *batch == 1
 }
 
 fn null_is_nan<'de, D: Deserializer<'de>>(number: D) -> Result<f64, D::Error> {
@@ -166,6 +186,9 @@ mod tests {
             rand_error: (phase == Phase::Train).then_some(0.125),
             constant_error: (phase == Phase::Validation).then_some(0.3),
             eta: 0.01,
+            gradient_norm: (phase == Phase::Train).then_some(2.5),
+            batch: iteration,
+            classes: Vec::new(),
             voxels_per_second: 1e5,
             seconds: iteration as f64 * 0.1,
         }

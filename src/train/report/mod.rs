@@ -17,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::volume::Tensor;
 use metrics::MetricsError;
 use picture::PictureError;
@@ -35,6 +37,10 @@ pub struct TrainStep {
     pub pixel_error: f64,
     /// The fraction of pairs of voxels that the affinities join or part wrongly, where MALIS has found it.
     pub rand_error: Option<f64>,
+    /// The norm of the gradients before they were clipped, where it is known.
+    pub gradient_norm: Option<f64>,
+    /// The patches of the iteration.
+    pub batch: u64,
     /// The output voxels computed.
     pub voxels: u64,
     /// The time that the iteration took.
@@ -43,8 +49,17 @@ pub struct TrainStep {
     pub eta: f64,
 }
 
+/// How well a class is found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassScore {
+    /// The fraction of its voxels that are taken for it; none where it has no voxel.
+    pub accuracy: Option<f64>,
+    /// The voxels that are of the class and taken for it, over those that are either; none where there is no such.
+    pub iou: Option<f64>,
+}
+
 /// One validation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
     /// The training iterations done.
     pub iteration: u64,
@@ -56,6 +71,8 @@ pub struct Validation {
     pub rand_error: Option<f64>,
     /// The pixel error of the best constant prediction on the same voxels, where known.
     pub constant_error: Option<f64>,
+    /// Of each class; for the target `semantic`.
+    pub classes: Vec<ClassScore>,
     /// The output voxels computed.
     pub voxels: u64,
     /// The time that the validation took.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::metrics::{MetricsWriter, Phase, Record};
 use super::progress::{Progress, Status, Verbosity, clock};
 use super::tensorboard::EventFile;
-use super::{Observer, ReportError, TrainStep, Validation, curve, preview};
+use super::{ClassScore, Observer, ReportError, TrainStep, Validation, curve, preview};
 use crate::volume::Tensor;
 
 /// The names of the files that a [`Reporter`] keeps in the folder of the run.
@@ -203,6 +203,9 @@ impl Observer for Reporter {
                 rand_error: (window.segmented > 0.0).then(|| window.rand_error / window.segmented),
                 constant_error: None,
                 eta: step.eta,
+                gradient_norm: step.gradient_norm,
+                batch: step.batch,
+                classes: Vec::new(),
                 voxels_per_second: window.voxels_per_second(),
                 seconds: self.seconds(),
             })?;
@@ -215,6 +218,18 @@ impl Observer for Reporter {
             validation.constant_error.map_or(String::new(), |error| format!(" (constant {error:.4})"));
         let segments =
             validation.rand_error.map_or(String::new(), |error| format!(", Rand error {error:.4}"));
+        let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+        let list = |of: fn(&ClassScore) -> Option<f64>| {
+            validation.classes.iter().map(|score| ratio(of(score))).collect::<Vec<_>>().join(" ")
+        };
+        let segments = match validation.classes.is_empty() {
+            true => segments,
+            false => format!(
+                "{segments}, of the classes accuracy {} and IoU {}",
+                list(|score| score.accuracy),
+                list(|score| score.iou)
+            ),
+        };
         self.say(&format!(
             "iteration {}: validation loss {:.4}, pixel error {:.4}{constant}{segments}, {} since the start",
             validation.iteration,
@@ -230,6 +245,9 @@ impl Observer for Reporter {
             rand_error: validation.rand_error,
             constant_error: validation.constant_error,
             eta: validation.eta,
+            gradient_norm: None,
+            batch: 1,
+            classes: validation.classes.clone(),
             voxels_per_second: rate(validation.voxels as f64, validation.elapsed.as_secs_f64()),
             seconds: self.seconds(),
         })?;
@@ -281,6 +299,8 @@ mod tests {
             voxels: 1000,
             elapsed: Duration::from_millis(10),
             eta: 0.1,
+            gradient_norm: None,
+            batch: 1,
         }
     }
 
@@ -290,6 +310,7 @@ mod tests {
             loss: 0.5,
             pixel_error: 0.25,
             rand_error: None,
+            classes: Vec::new(),
             constant_error: Some(0.3),
             voxels: 500,
             elapsed: Duration::from_millis(5),

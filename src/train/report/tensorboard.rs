@@ -122,6 +122,9 @@ mod tests {
             rand_error: None,
             constant_error: None,
             eta: 0.125,
+            gradient_norm: None,
+            batch: 1,
+            classes: Vec::new(),
             voxels_per_second: 8.0,
             seconds: iteration as f64,
         }

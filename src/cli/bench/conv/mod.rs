@@ -15,7 +15,7 @@ use znn::stats::median;
 use self::layer::{LayerCase, Pass};
 use super::super::{CommandResult, Outcome};
 use super::contest::breathe;
-use super::figures::{Figure, Figures, VersusTorch};
+use super::figures::{Figure, Figures, Versus};
 use super::peak;
 use super::table::TableArgs;
 use super::torch::TorchArgs;
@@ -60,7 +60,7 @@ struct ConvFigure {
     gflops: f64,
     peak_fraction: f64,
     #[serde(flatten)]
-    versus: VersusTorch,
+    versus: Versus,
 }
 
 impl Figure for ConvFigure {
@@ -102,7 +102,7 @@ pub fn run(args: &ConvArgs) -> CommandResult {
         "ms",
         "GFLOP/s",
         "of peak",
-        VersusTorch::header(torch.is_some())
+        Versus::header(torch.is_some())
     ))?;
     for threads in args.table.thread_counts(all) {
         let engine = Engine::new(&options(Some(threads)))?;
@@ -170,6 +170,6 @@ fn measure(
         ms,
         gflops,
         peak_fraction: gflops / peak,
-        versus: VersusTorch::new(ms, torch.map(TorchTurns::end)),
+        versus: Versus::new(ms, torch.map(TorchTurns::end)),
     })
 }

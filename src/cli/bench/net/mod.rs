@@ -18,22 +18,23 @@ use self::case::NetCase;
 use self::server::Way;
 use super::super::{CommandResult, Outcome, warn};
 use super::contest::{Contestant, Time, Turns, compare};
-use super::figures::{Figure, Figures, RivalTime, VersusTorch};
+use super::figures::{Figure, Figures, RivalTime, Versus};
 use super::side::Mode;
 use super::table::{Case, TableArgs};
-use super::torch::TorchArgs;
 use super::torch::network::{self, Description, Format};
+use super::torch::{Rival, RivalArgs};
 
 /// Measure whole networks: an iteration of training, or of inference, with all threads.
 ///
 /// Each network runs in a process of its own, so that its peak of resident memory is known; of the table's files, those
 /// that are missing are skipped. With --vs torch the same network, loss and update also run in PyTorch, in turn with the
-/// engine, in a process for each of its memory formats, of which the faster one counts. A first iteration of more than
-/// ten seconds is the only one.
+/// engine, in a process for each of its memory formats, of which the faster one counts. ONNX Runtime and OpenVINO run, in
+/// inference, what PyTorch exports; of several rivals the fastest counts. A first iteration of more than ten seconds is the
+/// only one.
 #[derive(Args)]
 #[command(after_help = "Examples:
   znn bench net --vs torch --json net.json
-  znn bench net --only paper --mode inference --vs torch")]
+  znn bench net --only paper --mode inference --vs torch,onnxruntime,openvino")]
 pub struct NetArgs {
     /// What is timed: training, inference.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "training")]
@@ -50,7 +51,7 @@ pub struct NetArgs {
     #[command(flatten)]
     table: TableArgs,
     #[command(flatten)]
-    torch: TorchArgs,
+    rivals: RivalArgs,
 }
 
 /// A line of the result.
@@ -63,9 +64,11 @@ struct NetFigure {
     ms: f64,
     rss_mb: Option<f64>,
     #[serde(flatten)]
-    versus: VersusTorch,
-    torch_rss_mb: Option<f64>,
-    torch_format: Option<Format>,
+    versus: Versus,
+    rival_rss_mb: Option<f64>,
+    rival_format: Option<Format>,
+    /// All rivals in all their formats, with their milliseconds.
+    all: Vec<(Rival, Format, f64)>,
 }
 
 impl Figure for NetFigure {
@@ -78,7 +81,7 @@ impl fmt::Display for NetFigure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { net, output, mode, threads, ms, versus, .. } = self;
         let megabytes = |bytes: Option<f64>| bytes.map_or("?".to_owned(), |mb| format!("{mb:.0}"));
-        let memory = match self.torch_rss_mb {
+        let memory = match self.rival_rss_mb {
             Some(theirs) => format!("{} / {theirs:.0}", megabytes(self.rss_mb)),
             None => megabytes(self.rss_mb),
         };
@@ -100,8 +103,8 @@ pub fn run(args: &NetArgs) -> CommandResult {
         "mode",
         "threads",
         "ms",
-        if args.torch.python().is_some() { "MB / torch MB" } else { "MB" },
-        VersusTorch::header(args.torch.python().is_some())
+        if !args.rivals.vs.is_empty() { "MB / rival MB" } else { "MB" },
+        Versus::header(!args.rivals.vs.is_empty())
     ))?;
     for case in &cases {
         for &mode in &args.mode {
@@ -127,10 +130,21 @@ fn measure(
     let way = Way { mode, threads, isa: args.table.isa, algorithm: args.algorithm, accuracy: args.accuracy };
     let mut own = server::side(&network, case.output, &way)?;
     let mut rivals = Vec::new();
-    if let Some(python) = args.torch.python() {
+    let mut kinds = Vec::new();
+    if !args.rivals.vs.is_empty() {
         let description = Description::new(&network, &shapes)?;
-        for format in Format::ALL {
-            rivals.push(network::side(python, &description, mode, threads, format)?);
+        for &engine in &args.rivals.vs {
+            // The others choose the order in memory themselves, and do not train.
+            let formats = match (engine, mode) {
+                (Rival::Torch, _) => &Format::ALL[..],
+                (_, Mode::Inference) => &[Format::Contiguous],
+                (_, Mode::Training) => &[],
+            };
+            for &format in formats {
+                let side = network::side(&args.rivals.python, engine, &description, mode, threads, format)?;
+                rivals.push(side);
+                kinds.push((engine, format));
+            }
         }
     }
     let rest = rivals.iter_mut().map(|rival| rival as &mut dyn Contestant);
@@ -141,7 +155,7 @@ fn measure(
     let faster = (0..rivals.len()).min_by(|&a, &b| times[1 + a].seconds.total_cmp(&times[1 + b].seconds));
     let rival = faster.map(|index| {
         let Time { seconds, single } = times[1 + index];
-        RivalTime { ms: 1e3 * seconds, single }
+        RivalTime { engine: kinds[index].0, ms: 1e3 * seconds, single }
     });
     Ok(Some(NetFigure {
         net: case.name().to_owned(),
@@ -150,8 +164,13 @@ fn measure(
         threads,
         ms,
         rss_mb: own.peak_resident_mb(),
-        versus: VersusTorch::new(ms, rival),
-        torch_rss_mb: faster.and_then(|index| rivals[index].peak_resident_mb()),
-        torch_format: faster.map(|index| Format::ALL[index]),
+        versus: Versus::new(ms, rival),
+        rival_rss_mb: faster.and_then(|index| rivals[index].peak_resident_mb()),
+        rival_format: faster.map(|index| kinds[index].1),
+        all: kinds
+            .iter()
+            .zip(&times[1..])
+            .map(|(&(engine, format), time)| (engine, format, 1e3 * time.seconds))
+            .collect(),
     }))
 }

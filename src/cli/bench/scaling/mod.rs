@@ -19,13 +19,13 @@ use znn::trace;
 use self::measure::Profile;
 use super::super::{CommandResult, Outcome, print};
 use super::contest::{Contestant, Time, Turns, compare};
-use super::figures::{Figure, Figures, RivalTime, VersusTorch};
+use super::figures::{Figure, Figures, RivalTime, Versus};
 use super::paper::{Family, WIDTHS};
 use super::pool;
 use super::runner::{SameTrainer, Subject, Trainer};
 use super::side::{Mode, Side};
-use super::torch::TorchArgs;
 use super::torch::network::{Description, Format, side};
+use super::torch::{Rival, TorchArgs};
 
 /// Train the networks of the ZNN paper with 1, 2, ... threads: speedup and efficiency, against Brent's bound.
 ///
@@ -132,7 +132,7 @@ struct ScalingFigure {
     /// With one thread: the fraction of a plain loop over the tasks that it takes more.
     overhead: Option<f64>,
     #[serde(flatten)]
-    versus: VersusTorch,
+    versus: Versus,
     /// Of a simulated time: the model.
     cores: Option<usize>,
     smt: Vec<f64>,
@@ -235,7 +235,7 @@ fn network(
             inflation: None,
             simulation_seconds: None,
             overhead: None,
-            versus: VersusTorch::default(),
+            versus: Versus::default(),
             cores: None,
             smt: Vec::new(),
             bandwidth: None,
@@ -252,7 +252,7 @@ fn network(
                 inflation: Some(together.total() / profile.total()),
                 simulation_seconds: Some(simulation),
                 overhead: (threads == 1).then_some(seconds / times.in_order - 1.0),
-                versus: VersusTorch::new(1e3 * seconds, times.torch.get(index).copied()),
+                versus: Versus::new(1e3 * seconds, times.torch.get(index).copied()),
                 ..figure(profile, threads, seconds)
             });
         }
@@ -302,7 +302,7 @@ impl Times {
             let description = Description::new(&subject.network, &subject.network.shapes(subject.output)?)?;
             for &n in threads {
                 for format in Format::ALL {
-                    torch.push(side(python, &description, Mode::Training, n, format)?);
+                    torch.push(side(python, Rival::Torch, &description, Mode::Training, n, format)?);
                 }
             }
         }
@@ -313,7 +313,7 @@ impl Times {
         let (ours, theirs) = times[1..].split_at(threads.len());
         let faster = |formats: &[Time]| {
             let faster = formats.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
-            Some(RivalTime { ms: 1e3 * faster.seconds, single: faster.single })
+            Some(RivalTime { engine: Rival::Torch, ms: 1e3 * faster.seconds, single: faster.single })
         };
         Ok(Self {
             own: ours.iter().map(|time| time.seconds).collect(),
@@ -365,7 +365,7 @@ fn header(args: &ScalingArgs) -> String {
         "tasks' time",
         "sim./measured",
         "overhead",
-        VersusTorch::header(args.torch.python().is_some())
+        Versus::header(args.torch.python().is_some())
     )
 }
 

@@ -8,7 +8,7 @@ use znn::volume::Extent;
 use znn_kernels::Transfer;
 
 use super::super::side::{Mode, Side};
-use super::{TorchError, start};
+use super::{Rival, TorchError, start};
 
 const SCRIPT: &str = include_str!("../../../../benches/rival_torch_net.py");
 
@@ -197,24 +197,26 @@ impl Format {
     pub const ALL: [Self; 2] = [Self::Contiguous, Self::ChannelsLast];
 }
 
-/// What a process of PyTorch is told first.
+/// What the process is told first.
 #[derive(Serialize)]
 struct Setup<'a> {
+    engine: Rival,
     network: &'a Description,
     mode: Mode,
     threads: usize,
     format: Format,
 }
 
-/// Starts a process of PyTorch with this network.
+/// Starts a process of the rival with this network.
 pub fn side(
     python: &Path,
+    engine: Rival,
     network: &Description,
     mode: Mode,
     threads: usize,
     format: Format,
 ) -> Result<Side, TorchError> {
-    Ok(Side::new(start(python, SCRIPT)?, &Setup { network, mode, threads, format })?)
+    Ok(Side::new(start(python, SCRIPT)?, &Setup { engine, network, mode, threads, format })?)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use znn::volume::Extent;
 
 use super::super::child::AnsweringChild;
 use super::super::figures::RivalTime;
-use super::{TorchError, start};
+use super::{Rival, TorchError, start};
 
 const SCRIPT: &str = include_str!("../../../../benches/rival_torch_pass.py");
 
@@ -93,7 +93,7 @@ impl TorchPasses {
     fn time(&mut self, request: &Request<'_>) -> Result<RivalTime, TorchError> {
         let Answer { contiguous, channels_last } = self.child.ask(request)?;
         let faster = if contiguous.ms < channels_last.ms { contiguous } else { channels_last };
-        Ok(RivalTime { ms: faster.ms, single: faster.single })
+        Ok(RivalTime { engine: Rival::Torch, ms: faster.ms, single: faster.single })
     }
 }
 
@@ -120,6 +120,6 @@ impl<'a> TorchTurns<'a> {
 
     /// The median of all turns, of which there must be one.
     pub fn end(mut self) -> RivalTime {
-        RivalTime { ms: median(&mut self.times), single: self.single }
+        RivalTime { engine: Rival::Torch, ms: median(&mut self.times), single: self.single }
     }
 }

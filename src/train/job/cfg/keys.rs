@@ -146,10 +146,7 @@ impl<'a> Keys<'a> {
                 self.target = match entry.value.as_str() {
                     value if value.contains("boundary") => Target::Boundary,
                     value if value.contains("affinity") => Target::Affinity,
-                    value if value.contains("semantic") => {
-                        let message = "out_type = semantic: several classes are not supported";
-                        return Err(self.ini.error(entry.line, message));
-                    }
+                    value if value.contains("semantic") => Target::Semantic,
                     _ => return Err(self.expected(entry, "boundary, affinity or semantic")),
                 };
                 self.set("target", Value::String(self.target.to_string()));

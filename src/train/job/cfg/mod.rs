@@ -6,7 +6,7 @@
 //!
 //! | key | becomes |
 //! |---|---|
-//! | `fnet_spec`, `fdata_spec`, `train_range`, `test_range` | `net`, `images`, `labels`, `masks`, `val-images`, `val-labels` |
+//! | `fnet_spec`, `fdata_spec`, `train_range`, `test_range` | `net`, `images`, `labels`, `masks`, `val-images`, `val-labels`; of several groups in the tables `inputs` and `outputs` |
 //! | `train_net_prefix`, `train_net`, `train_save_net` | `out` (a folder of this name) and `hdf5` |
 //! | `is_stdio` | `hdf5-layout` |
 //! | `num_threads`, `train_outsz`, `out_type`, `cost_fn` | `threads`, `output-size`, `target`, `loss` |
@@ -29,7 +29,6 @@ use toml::{Table, Value};
 
 use super::{Job, JobError, LossKind, Target};
 use crate::conv::Choice;
-use crate::data::Preprocess;
 use crate::data::data_set::{self, DataSample, DataSet};
 use crate::data::ini::{Entry, Ini, IniError, Remark};
 use crate::network::{Network, spec};
@@ -93,34 +92,23 @@ pub fn read_training(path: &Path) -> Result<Training, JobError> {
         Some(entry) => files.samples(&data, entry)?,
         None => Vec::new(),
     };
-    let all: Vec<&DataSample> = training.iter().chain(&validation).collect();
-    set("preprocess", Value::String(files.preprocess(range, &all)?.to_string()));
-    let lists = [("images", "labels", &training), ("val-images", "val-labels", &validation)];
-    for (images, labels, samples) in lists {
-        if samples.is_empty() {
-            continue;
+    let samples = [&training[..], &validation];
+    let inputs: Vec<Table> = (0..network.inputs().count())
+        .map(|input| files.input(range, samples, input))
+        .collect::<Result<_, _>>()?;
+    let outputs: Vec<Table> =
+        (0..network.outputs().count()).map(|output| output_table(samples, output)).collect();
+    for (key, tables, names) in [
+        ("inputs", inputs, network.inputs().map(|node| &network[node].name).collect::<Vec<_>>()),
+        ("outputs", outputs, network.outputs().map(|node| &network[node].name).collect()),
+    ] {
+        // What all groups share is that of the job.
+        if tables.iter().all(|table| *table == tables[0]) {
+            tables.into_iter().take(1).flatten().for_each(|(key, value)| set(&key, value));
+        } else {
+            let tables = names.into_iter().cloned().zip(tables.into_iter().map(Value::Table));
+            set(key, Value::Table(tables.collect()));
         }
-        let image = samples.iter().map(|sample| path_value(&sample.image)).collect();
-        let label = samples.iter().map(|sample| match &sample.label {
-            Some(label) => Ok(path_value(&label.label)),
-            None => {
-                let message = format!("sample {} has no label, which training needs", sample.id);
-                Err(files.cfg.error(range.line, message))
-            }
-        });
-        set(images, Value::Array(image));
-        set(labels, Value::Array(label.collect::<Result<_, _>>()?));
-    }
-    let masks: Vec<PathBuf> = training
-        .iter()
-        .map(|sample| sample.label.as_ref().and_then(|label| label.mask.clone()).unwrap_or_default())
-        .collect();
-    if masks.iter().any(|mask| !mask.as_os_str().is_empty()) {
-        let value = |mask: &PathBuf| match mask.as_os_str().is_empty() {
-            true => Value::String(String::new()),
-            false => path_value(mask),
-        };
-        set("masks", Value::Array(masks.iter().map(value).collect()));
     }
     let prefix = keys.prefix.as_ref().map(|prefix| files.output(prefix));
     if let Some(prefix) = &prefix {
@@ -146,13 +134,18 @@ pub fn read_forward(path: &Path, range: Option<&str>) -> Result<Forward, JobErro
         Some(range) => files.samples(&data, range)?,
         None => files.samples(&data, keys.required("forward_range")?)?,
     };
+    if let Some(sample) = samples.iter().find(|sample| sample.images.iter().any(|i| *i != sample.images[0])) {
+        let range = keys.required("forward_range")?;
+        let message = format!("sample {} has several images: a prediction is of one", sample.id);
+        return Err(files.cfg.error(range.line, message).into());
+    }
     let model = match keys.entry("forward_net").filter(|entry| !entry.value.is_empty()) {
         Some(entry) => Some(files.cfg.locate(entry, &entry.value)?),
         None => None,
     };
     let prefix = files.output(&keys.required("output_prefix")?.value);
     let softmax = match keys.loss {
-        LossKind::Auto => keys.target == Target::Boundary,
+        LossKind::Auto => matches!(keys.target, Target::Boundary | Target::Semantic),
         loss => loss == LossKind::Softmax,
     };
     Ok(Forward {
@@ -253,20 +246,27 @@ impl Files {
         Ok(wanted)
     }
 
-    /// How all samples are normalised.
-    fn preprocess(&self, range: &Entry, samples: &[&DataSample]) -> Result<Preprocess, IniError> {
-        let first = samples[0];
-        match samples.iter().find(|sample| sample.preprocess != first.preprocess) {
-            None => Ok(first.preprocess),
-            Some(other) => {
-                let message = format!(
-                    "the images of samples {} and {} have different pp_types, {} and {}: all images of a training \
-                     are normalised alike",
-                    first.id, other.id, first.preprocess, other.preprocess
-                );
-                Err(self.cfg.error(range.line, message))
+    /// The images of input number `input` in training and validation, and how all of them are normalised.
+    fn input(&self, range: &Entry, samples: [&[DataSample]; 2], input: usize) -> Result<Table, IniError> {
+        let mut table = Table::new();
+        for (key, samples) in [("images", samples[0]), ("val-images", samples[1])] {
+            if !samples.is_empty() {
+                let images = samples.iter().map(|sample| path_value(&sample.images[input].image));
+                table.insert(key.to_owned(), Value::Array(images.collect()));
             }
         }
+        let all = || samples.into_iter().flatten().map(|sample| (sample.id, sample.images[input].preprocess));
+        let mut all_types = all();
+        let Some((first, preprocess)) = all_types.next() else { return Ok(table) };
+        if let Some((other, found)) = all().find(|(_, found)| *found != preprocess) {
+            let message = format!(
+                "the images of samples {first} and {other} have different pp_types, {preprocess} and {found}: all images \
+                 of a training are normalised alike"
+            );
+            return Err(self.cfg.error(range.line, message));
+        }
+        table.insert("preprocess".to_owned(), Value::String(preprocess.to_string()));
+        Ok(table)
     }
 
     /// The place of something that is written: below the current folder or, where there is no such folder, below
@@ -279,6 +279,23 @@ impl Files {
         let here = PathBuf::from(name);
         if !has_folder(&here) && has_folder(&near) { near } else { here }
     }
+}
+
+/// The labels and masks of output number `output` in training and validation.
+fn output_table(samples: [&[DataSample]; 2], output: usize) -> Table {
+    let mut table = Table::new();
+    for (key, samples) in [("labels", samples[0]), ("val-labels", samples[1])] {
+        if !samples.is_empty() {
+            let labels = samples.iter().map(|sample| path_value(&sample.labels[output].label));
+            table.insert(key.to_owned(), Value::Array(labels.collect()));
+        }
+    }
+    let masks: Vec<_> = samples[0].iter().map(|sample| &sample.labels[output].mask).collect();
+    if masks.iter().any(|mask| mask.is_some()) {
+        let value = |mask: &Option<PathBuf>| mask.as_deref().map_or(Value::String(String::new()), path_value);
+        table.insert("masks".to_owned(), Value::Array(masks.into_iter().map(value).collect()));
+    }
+    table
 }
 
 /// Where a job file is one of the original system, its training as a layer of a job; else its TOML.

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::conv::Method;
-use crate::data::Rebalance;
+use crate::data::{Preprocess, Rebalance};
 use crate::network::hdf5_file::Layout;
 use crate::train::job::Malis;
 use crate::volume::Extent;
@@ -121,7 +121,8 @@ fn every_key_has_its_meaning() {
     );
 
     let forward = read_forward(&desk.path("job.cfg"), None).unwrap();
-    let images: Vec<_> = forward.samples.iter().map(|s| (s.id, s.image.clone(), s.preprocess)).collect();
+    let images: Vec<_> =
+        forward.samples.iter().map(|s| (s.id, s.images[0].image.clone(), s.images[0].preprocess)).collect();
     assert_eq!(
         images,
         [(1, desk.path("raw1.tif"), Preprocess::Standard2d), (3, desk.path("raw2.tif"), Preprocess::None)]
@@ -233,6 +234,41 @@ fn keys_of_what_is_no_more_are_warnings() {
 }
 
 #[test]
+fn samples_of_several_images_and_labels_become_tables() {
+    let desk = Desk::new(&CFG.replace("out_type = boundary", "out_type = semantic"));
+    desk.write(
+        "net.znn",
+        "nodes input\ntype input\nsize 1\nnodes mito\ntype input\nsize 1\n\
+         nodes output\ntype transfer\nfunction linear\nsize 2\nnodes other\ntype transfer\nfunction linear\nsize 3\n\
+         edges a\ntype conv\nsize 1,3,3\ninit uniform\ninput input\noutput output\n\
+         edges b\ntype conv\nsize 1,3,3\ninit uniform\ninput mito\noutput other\n",
+    );
+    desk.write(
+        "data.spec",
+        "[image1]\nfnames = raw1.tif\npp_types = standard2D\n[image2]\nfnames = raw2.tif\n\
+         [label1]\nfnames = lbl1.tif\nfmasks = mask1.tif\n[label2]\nfnames = lbl2.tif\n\
+         [sample1]\ninput = 1\nmito = 2\noutput = 1\nother = 2\n[sample2]\ninput = 1\nmito = 2\nOther = 2\n",
+    );
+    let job = Job::from_layers(&[desk.training().unwrap().layer]).unwrap();
+    assert_eq!(job.target, Target::Semantic);
+    assert!(job.images.is_empty() && job.labels.is_empty() && job.masks.is_empty());
+    let (raw1, raw2) = (desk.path("raw1.tif"), desk.path("raw2.tif"));
+    let (lbl1, lbl2) = (desk.path("lbl1.tif"), desk.path("lbl2.tif"));
+    let input = job.input("mito");
+    assert_eq!((input.images, input.val_images), (vec![raw2.clone(), raw2.clone()], vec![raw2]));
+    assert_eq!(input.preprocess.unwrap().0, Preprocess::None);
+    let input = job.input("input");
+    assert_eq!(input.images, [raw1.clone(), raw1]);
+    assert_eq!(input.preprocess.unwrap().0, Preprocess::Standard2d);
+    // A sample that names one label gives it to every output.
+    let output = job.output("output");
+    assert_eq!((output.labels, output.val_labels), (vec![lbl1, lbl2.clone()], vec![lbl2.clone()]));
+    assert_eq!(output.masks, [desk.path("mask1.tif"), PathBuf::new()]);
+    let output = job.output("other");
+    assert_eq!((output.labels, output.masks), (vec![lbl2.clone(), lbl2], vec![]));
+}
+
+#[test]
 fn what_is_wrong_is_named_with_file_and_line() {
     for (from, to, expected) in [
         ("momentum = 0.9", "momentun = 0.9", "job.cfg:20: unknown key `momentun`; did you mean `momentum`?"),
@@ -249,7 +285,7 @@ fn what_is_wrong_is_named_with_file_and_line() {
             "job.cfg:12: train_outsz = 0,10,10: expected three integers z,y,x above 0",
         ),
         ("out_type = boundary", "", "job.cfg:1: the required key `out_type` is missing"),
-        ("= boundary", "= semantic", "job.cfg:7: out_type = semantic: several classes are not supported"),
+        ("= boundary", "= fuzzy", "job.cfg:7: out_type = fuzzy: expected boundary, affinity or semantic"),
         (
             "is_malis = no\nmalis_norm_type = none",
             "is_malis = yes\nmalis_norm_type = all",

@@ -234,11 +234,10 @@ fn both_engines_compute_the_same() {
         let engine = Engine::new(&EngineOptions { threads: Some(2), ..EngineOptions::default() }).unwrap();
         let options = StepOptions {
             loss: Loss::SQUARE,
-            malis: None,
             momentum: 0.9,
-            weight_decay: 0.0,
             algorithm: Choice::Estimate,
             inspect: true,
+            ..StepOptions::default()
         };
         let mut step = TrainingStep::new(&engine, &network, output, &options).unwrap();
         let mut predictor = Predictor::new(&engine, &network, &parameters, output, Choice::Estimate).unwrap();
