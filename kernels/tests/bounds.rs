@@ -6,7 +6,7 @@ mod guard;
 use guard::{Guarded, Side};
 use znn_kernels::tile_fft::product::Spectral;
 use znn_kernels::tile_fft::{Patch, Store, TileShape};
-use znn_kernels::{Adam, Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
+use znn_kernels::{Adam, Affine, Conjugate, Isa, Kernels, Loss, Rows, RowsMut, Sgd, Transfer, Window};
 
 fn each(mut test: impl FnMut(Kernels, Side)) {
     for kernels in Isa::ALL.into_iter().filter_map(Kernels::new) {
@@ -57,6 +57,16 @@ fn pointwise_kernels_stay_within_their_rows() {
             let step = Sgd { rate: 0.1, scale: 1.0, momentum: 0.5, decay: 0.1, nesterov: true };
             let mut velocity = floats(len, side);
             kernels.sgd(step, &mut to, Some(&mut velocity), &a);
+            kernels.multiply(&mut to, &a);
+            kernels.scaled(0.5, &a, true, &mut to);
+            let affine = Affine { centre: 0.5, factor: 2.0, addend: 0.1 };
+            kernels.affine_transfer(Transfer::SoftSign, affine, Some(&a), &mut to);
+            kernels.affine_transfer(Transfer::SoftSign, affine, None, &mut to);
+            kernels.affine_gradient(0.5, affine, &a, &mut to);
+            kernels.rectify(0.5, 0.1, Some(&a), &mut to);
+            kernels.rectify(0.5, 0.1, None, &mut to);
+            kernels.rectify_backward(0.5, 0.1, &a, &mut to);
+            assert!(kernels.deviations(&a, 0.5)[1] >= 0.0 && kernels.centred_dot(&a, &b, 0.0) >= 0.0);
             let (beta1, beta2, epsilon) = (0.9, 0.99, 1e-3);
             let (rate, scale, correction, decay, shrink) = (0.1, 1.0, 1.0, 0.1, 0.1);
             let step = Adam { rate, scale, beta1, beta2, correction, epsilon, decay, shrink };
@@ -85,6 +95,7 @@ fn kernels_of_several_rows_stay_within_their_views() {
             let (x, t) = (Rows::new(&x, len), Rows::new(&t, len));
             kernels.softmax_loss(x, t, Some(t), &mut RowsMut::new(&mut g, len));
             kernels.softmax(&mut RowsMut::new(&mut g, len));
+            kernels.softmax_backward(x, &mut RowsMut::new(&mut g, len));
 
             let (w, v) = (floats(15 * 2 * len, side), floats(3 * 2 * len, side));
             let mut out = floats(5 * 2 * len, side);

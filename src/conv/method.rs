@@ -33,11 +33,11 @@ impl Method {
     }
 
     /// The method itself where it can compute `problem`, else the direct one, which can compute any: spectra are of
-    /// problems without stride and padding, Winograd tiles of kernels of one or three taps without stride.
+    /// problems without stride, Winograd tiles of kernels of one or three taps without stride.
     pub fn or_direct(self, problem: &Problem) -> Self {
         let can = match self {
             Method::Direct => true,
-            Method::Fft => problem.is_valid(),
+            Method::Fft => problem.stride == Extent::ONE,
             Method::Winograd => winograd::admits(problem),
         };
         if can { self } else { Method::Direct }

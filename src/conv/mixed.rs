@@ -11,7 +11,7 @@ fn begin_one(variant: Variant, layer: Layer, tools: Tools<'_>) -> Result<Box<dyn
     Ok(match variant {
         Variant::Direct => Box::new(direct::Direct::new(layer, tools)),
         Variant::WholeFft => fft::begin_whole(layer, tools)?,
-        Variant::TiledFft(size) => fft::begin_tiled(layer, size, tools),
+        Variant::TiledFft(size) => fft::begin_tiled(layer, size, tools)?,
         Variant::Winograd(tile) => Box::new(winograd::Winograd::new(layer, tile, tools)),
     })
 }

@@ -9,6 +9,7 @@ mod direct;
 mod fft;
 mod method;
 mod mixed;
+mod padded;
 mod problem;
 mod tuner;
 mod winograd;

@@ -89,11 +89,6 @@ impl Problem {
         Self { c_in, c_out, input, kernel, dilation, stride: Extent::ONE, padding: [Extent::ZERO; 2] }
     }
 
-    /// Whether there is neither stride nor padding.
-    pub fn is_valid(&self) -> bool {
-        self.stride == Extent::ONE && self.padding == [Extent::ZERO; 2]
-    }
-
     /// How far the kernel reaches beyond its first tap.
     pub fn reach(&self) -> Extent {
         self.kernel.zip(self.dilation, |k, d| (k - 1) * d)

@@ -37,12 +37,21 @@ pub(super) unsafe fn sums<V: Vector, const K: usize>(
         let end = len.min(start + CHAINS * LINKS * V::LANES);
         // SAFETY: the caller's contract.
         let mut chains = [[unsafe { V::zero() }; K]; CHAINS];
-        for (link, i) in (start..end).step_by(V::LANES).enumerate() {
-            let found = terms(i, end - i);
-            let chain = &mut chains[link % CHAINS];
-            for (sum, term) in chain.iter_mut().zip(found) {
+        let mut i = start;
+        while i + CHAINS * V::LANES <= end {
+            for chain in &mut chains {
+                let found = terms(i, V::LANES);
+                for (sum, term) in chain.iter_mut().zip(found) {
+                    *sum = sum.add(term);
+                }
+                i += V::LANES;
+            }
+        }
+        while i < end {
+            for (sum, term) in chains[0].iter_mut().zip(terms(i, end - i)) {
                 *sum = sum.add(term);
             }
+            i += V::LANES;
         }
         for (k, total) in totals.iter_mut().enumerate() {
             let [a, b, c, d] = chains.map(|chain| chain[k]);

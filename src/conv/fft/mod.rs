@@ -1,4 +1,4 @@
-//! Convolution by products of spectra: of tiles, or of whole images.
+//! Convolution by products of spectra: of tiles, or of whole images. Padding is put around the images first.
 
 mod spectra;
 mod tiled;
@@ -10,6 +10,7 @@ use tiling::Tiling;
 use whole::WholeImage;
 use znn_kernels::tile_fft::TileShape;
 
+use super::padded::{self, Padded, unpadded};
 use super::{Algorithm, Layer, Pass, Passes, Problem, Tools, Variant};
 use crate::fft::FftError;
 use crate::volume::Extent;
@@ -20,21 +21,27 @@ pub(super) fn fits(size: Extent, kernel: Extent) -> bool {
 }
 
 /// Begins to lower a layer by tiles of a size that [fits](fits()).
-pub(super) fn begin_tiled(layer: Layer, size: Extent, tools: Tools<'_>) -> Box<dyn Algorithm> {
-    let tiling = Tiling::new(&layer.problem, shape(size));
-    Box::new(Tiled::new(layer, tools, tiling))
+pub(super) fn begin_tiled(
+    layer: Layer,
+    size: Extent,
+    tools: Tools<'_>,
+) -> Result<Box<dyn Algorithm>, FftError> {
+    Padded::begin(layer, tools.kernels, |layer| {
+        let tiling = Tiling::new(&layer.problem, shape(size));
+        Ok(Box::new(Tiled::new(layer, tools, tiling)))
+    })
 }
 
 /// Begins to lower a layer by whole images.
 pub(super) fn begin_whole(layer: Layer, tools: Tools<'_>) -> Result<Box<dyn Algorithm>, FftError> {
-    Ok(Box::new(WholeImage::new(layer, tools)?))
+    Padded::begin(layer, tools.kernels, |layer| Ok(Box::new(WholeImage::new(layer, tools)?)))
 }
 
 fn shape(size: Extent) -> TileShape {
     TileShape::new(size.to_array()).expect("the size of a tile")
 }
 
-/// The variants for `problem`, which is without stride and padding, and the modelled [`work`] of all passes by them, in
+/// The variants for `problem`, which is without stride, and the modelled [`work`] of all passes by them, in
 /// ascending order.
 pub(super) fn candidates(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Vec<(Variant, f64)> {
     let tiled = tiling::shapes(problem.kernel).map(|shape| Variant::TiledFft(shape.size().into()));
@@ -54,6 +61,7 @@ pub(super) fn work(
     frozen: bool,
     tools: Tools<'_>,
 ) -> f64 {
+    let problem = &unpadded(problem);
     let load = Load::new(problem, passes, frozen);
     match variant {
         Variant::TiledFft(size) => tiling::work(problem, &load, tools.kernels.lanes(), shape(size)),
@@ -63,10 +71,13 @@ pub(super) fn work(
 
 /// Bytes that the passes of a layer hold.
 pub(super) fn bytes(variant: Variant, problem: &Problem, tools: Tools<'_>) -> usize {
-    match variant {
-        Variant::TiledFft(size) => tiled::least_bytes(problem, shape(size), tools.kernels.lanes()),
-        _ => WholeImage::bytes(problem, tools.planner.good_extent(problem.input)),
-    }
+    let images = padded::bytes(problem);
+    let problem = &unpadded(problem);
+    images
+        + match variant {
+            Variant::TiledFft(size) => tiled::least_bytes(problem, shape(size), tools.kernels.lanes()),
+            _ => WholeImage::bytes(problem, tools.planner.good_extent(problem.input)),
+        }
 }
 
 /// What some passes of a layer have to do, with spectra that they share.

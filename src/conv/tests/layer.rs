@@ -161,11 +161,7 @@ impl SingleLayer {
             }
             algorithm.backward_data(&mut plan, dy_inside, dx, layout.accumulate);
             copy::copy(&mut plan, &site, of_input(dx), of_input(dx_after), false);
-            let gradients = match problem.is_valid() {
-                true => algorithm.backward_weights(&mut plan, x_inside, dy_inside),
-                false => Vec::new(),
-            };
-            for gradient in gradients {
+            for gradient in algorithm.backward_weights(&mut plan, x_inside, dy_inside) {
                 let block = |plan: &PlanBuilder, buffer| {
                     plan.region(buffer, gradient.rows.clone(), gradient.cols.clone())
                 };

@@ -86,13 +86,14 @@ fn strides_and_padding_match_their_definitions() {
     let hosts = Hosts::new();
     for (problem, seed) in strided().into_iter().zip(50..) {
         let case = Case::random(problem, seed);
-        let (y, dx) = (case.forward(), case.backward_data());
+        let (y, dx, dw) = (case.forward(), case.backward_data(), case.backward_weights());
         for variant in hosts.variants() {
             let found = SingleLayer::new(variant, problem, Layout::PLAIN).run(&case);
             let what = |pass| format!("{pass} of {problem} by {variant:?}");
             let tolerance = tolerance(variant.method);
             assert_close(&found.y, &y.values, tolerance * y.norm, &what("forward"));
             assert_close(&found.dx, &dx.values, tolerance * dx.norm, &what("backward_data"));
+            assert_close(&found.dw, &dw.values, tolerance * dw.norm, &what("backward_weights"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Decisions by a model of the work, and which variants are worth a measurement.
 
 use crate::conv::{Decision, Method, Pass, Passes, Problem, Tools, Variant, fft, winograd};
+use crate::volume::Extent;
 
 /// The decision that a model of the work prefers; it depends on the problem and the tools' options alone.
 pub fn estimate(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Decision {
@@ -76,8 +77,12 @@ pub(super) struct Candidates {
 impl Candidates {
     pub fn new(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Self {
         let single = passes.list().iter().map(|&pass| (pass, Self::of_pass(problem, pass, tools))).collect();
-        // A kernel of one tap is a product of matrices already.
-        let fft = if Method::Fft.or_direct(problem) == Method::Fft && problem.kernel.len() > 1 {
+        // A kernel of one tap is a product of matrices already. Copies of images with their padding do not pay where Winograd
+        // tiles know it: about as fast, they took four times the memory.
+        let has_padding = problem.padding != [Extent::ZERO; 2];
+        let is_worth_trying = problem.kernel.len() > 1
+            && !(has_padding && Method::Winograd.or_direct(problem) == Method::Winograd);
+        let fft = if is_worth_trying && Method::Fft.or_direct(problem) == Method::Fft {
             let fits =
                 |&(variant, _): &(Variant, f64)| fft::bytes(variant, problem, tools) <= tools.workspace;
             fft::candidates(problem, passes, tools).into_iter().filter(fits).collect()

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `group_type` | `node` or `edge` |
 //! | `size`, `stride` | integers |
+//! | `order` | the place of the group in the network's own order, which the file has not; not in files of the original |
 //! | `filters`, `momentum_vol` of a convolution | floats `[c_in, c_out, s0, s1, s2]`, true convolution |
 //! | `biases`, `momentum_vol` of a transfer group | floats `[maps]` |
 //! | `filters`, `momentum_vol` of a deconvolution | floats `[c_in, c_out, s0, s1, s2]`, not flipped |

@@ -11,8 +11,9 @@ use crate::network::weights_file::Model;
 use crate::network::{EdgeOp, Network, Parameter, Parameters};
 
 /// Datasets of a group that are no keys of the network; see the module's text.
-const NO_KEYS: [&str; 15] = [
+const NO_KEYS: [&str; 16] = [
     "name",
+    "order",
     "group_type",
     "filters",
     "biases",
@@ -121,7 +122,15 @@ fn network_text(file: &Hdf5File, layout: Layout) -> Result<String, Hdf5Error> {
     let root = layout.network("");
     let root = root.trim_end_matches('/');
     let mut text = String::new();
-    for name in file.groups(if root.is_empty() { "/" } else { root })? {
+    let mut names = file.groups(if root.is_empty() { "/" } else { root })?;
+    // A file has its groups in the order of their names; the network's own is kept beside, where it was known.
+    let order = |name: &String| {
+        let dataset = format!("{}/order", layout.network(name));
+        let known = if file.has_dataset(&dataset) { file.text(&dataset).ok() } else { None };
+        known.and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)
+    };
+    names.sort_by_cached_key(order);
+    for name in names {
         let group = layout.network(&name);
         let path = |dataset: &str| format!("{group}/{dataset}");
         if !is_word(&name) {

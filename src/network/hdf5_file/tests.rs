@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hdf5::{self, FileBuilder};
-use crate::network::testing::network;
+use crate::network::testing::{NODES, RESIZING, network, spelled};
 use crate::network::weights_file::Model;
 use crate::network::{Network, Parameters};
 
@@ -56,6 +56,29 @@ fn assert_same(found: &Model, expected: &Model) {
     for id in expected.network.node_ids() {
         let there = found.network.find_node(&expected.network[id].name).unwrap();
         assert_eq!(found.parameters.node(there), expected.parameters.node(id));
+    }
+}
+
+#[test]
+fn all_kinds_of_groups_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("resizing", RESIZING), ("nodes", NODES)] {
+        // Groups of nodes and of edges have names of one kind there.
+        let text = spelled(text).replace("edges ", "edges e_").replace("share ", "share e_");
+        let network = network(&text);
+        let mut parameters = Parameters::init(&network, 3);
+        for (count, (_, parameter)) in parameters.groups_mut(&network).enumerate() {
+            for (i, momentum) in parameter.momentum_mut().iter_mut().enumerate() {
+                *momentum = (count * 1000 + i) as f32;
+            }
+        }
+        for id in network.node_ids() {
+            parameters.statistics_mut(id).iter_mut().zip(1..).for_each(|(value, i)| *value = 0.25 * i as f32);
+        }
+        let model = Model { network, parameters, notes: BTreeMap::new() };
+        let path = folder.path().join(format!("{name}.h5"));
+        save(&path, &contents(&model, &statistics()), Layout::Root).unwrap();
+        assert_eq!(load(&path).unwrap().model, model, "{name}");
     }
 }
 

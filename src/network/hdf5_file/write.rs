@@ -92,7 +92,7 @@ fn groups(path: &Path, contents: &Contents<'_>) -> Result<Vec<FinishedGroup>, Hd
     };
     let (mut groups, mut names) = (Vec::new(), Vec::new());
     let text = network.to_string();
-    for block in text.split("\n\n") {
+    for (place, block) in text.split("\n\n").enumerate() {
         let mut lines = block.lines().filter_map(|line| line.split_once(' '));
         let Some((kind, name)) = lines.next() else { continue };
         if names.contains(&name) {
@@ -112,6 +112,7 @@ fn groups(path: &Path, contents: &Contents<'_>) -> Result<Vec<FinishedGroup>, Hd
             keys.push(key);
         }
         hdf5::write_text(&mut group, "name", name);
+        hdf5::write_text(&mut group, "order", &place.to_string());
         hdf5::write_text(&mut group, "group_type", if kind == "nodes" { "node" } else { "edge" });
         let datasets = if kind == "nodes" {
             node_values(network, parameters, name)

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use znn_kernels::Transfer;
 
 use super::{Parsed, SpecError, parse, parse_toml, read, to_toml};
-use crate::network::testing::{golden_cases, networks_folder};
+use crate::network::testing::{NODES, RESIZING, golden_cases, networks_folder, spelled};
 use crate::network::{EdgeOp, Init, Network, NodeKind, UpdateOverrides};
 use crate::volume::Extent;
 
@@ -548,6 +548,8 @@ fn written_networks_read_back_the_same() {
         assert_eq!(again.network, network, "{toml}");
     };
     round(EVERYTHING);
+    round(&spelled(RESIZING));
+    round(&spelled(NODES));
     for (folder, case) in golden_cases() {
         round(case["net_text"].as_str().unwrap());
         let file = read(&folder.join("net.znn")).unwrap();

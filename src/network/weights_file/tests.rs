@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::network::testing::network;
+use crate::network::testing::{NODES, RESIZING, network, spelled};
 
 const TEXT: &str = "nodes in\ntype input\nsize 2\n\
     edges c\ntype conv\nsize 1,2,3\ninit gaussian\neta 0.1\ninput in\noutput a\nload 0\n\
@@ -40,6 +40,48 @@ fn round_trip() {
     let first = fs::read(&path).unwrap();
     save_model(&path, &model, true).unwrap();
     assert_eq!(fs::read(&path).unwrap(), first, "the same bytes");
+}
+
+#[test]
+fn the_state_of_adam_is_kept() {
+    let (_folder, path, mut model) = saved(true);
+    let squares = model.parameters.edge_mut(EdgeId(0)).unwrap().variance_mut();
+    squares.iter_mut().enumerate().for_each(|(i, value)| *value = i as f32);
+    model.parameters.node_mut(NodeId(1)).unwrap().variance_mut().copy_from_slice(&[3.0, 0.5, 0.25]);
+    model.parameters.set_updates(7);
+    save_model(&path, &model, true).unwrap();
+    assert_eq!(load(&path).unwrap(), model);
+    model.notes.insert("updates".to_owned(), "many".to_owned());
+    let saved = std::panic::catch_unwind(|| save_model(&path, &model, true));
+    assert!(saved.is_err(), "the name is the format's own");
+}
+
+#[test]
+fn all_kinds_of_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for text in [RESIZING, NODES] {
+        let network = network(&spelled(text));
+        let mut parameters = Parameters::init(&network, 3);
+        for (count, (_, parameter)) in parameters.groups_mut(&network).enumerate() {
+            for (i, momentum) in parameter.momentum_mut().iter_mut().enumerate() {
+                *momentum = (count * 1000 + i) as f32;
+            }
+        }
+        for id in network.node_ids() {
+            parameters.statistics_mut(id).iter_mut().zip(1..).for_each(|(value, i)| *value = 0.25 * i as f32);
+        }
+        let model = Model { network, parameters, notes: BTreeMap::new() };
+        save_model(&path, &model, true).unwrap();
+        assert_eq!(load(&path).unwrap(), model);
+    }
+    let bytes = fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut names: Vec<&str> = file.names().into_iter().filter(|name| name.starts_with("a2.")).collect();
+    names.sort_unstable();
+    let expected = ["a2.bias", "a2.bias.momentum", "a2.mean", "a2.scale", "a2.scale.momentum", "a2.variance"];
+    assert_eq!(names, expected, "of a normalise group and an edge that shares its kernels");
+    assert!(file.tensor("a.slope").is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod copy;
 mod dropout;
+mod joins;
 mod loss;
 mod maxout;
 mod pool;

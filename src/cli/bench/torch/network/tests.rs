@@ -221,6 +221,13 @@ fn both_engines_compute_the_same() {
         let shapes = network.shapes(output).unwrap();
         let description = Description::new(&network, &shapes).unwrap();
         let mut parameters = Parameters::init(&network, 7);
+        // Nothing is zero.
+        for edge in network.edge_ids() {
+            if let Some(weights) = parameters.edge_mut(edge) {
+                let wave = |i: i32| 0.1 * (0.7 * i as f32).sin();
+                weights.values_mut().iter_mut().zip(1..).for_each(|(weight, i)| *weight += wave(i));
+            }
+        }
         for node in network.node_ids() {
             if let Some(biases) = parameters.node_mut(node) {
                 biases.values_mut().iter_mut().zip(1..).for_each(|(bias, i)| *bias = 0.05 * i as f32);
