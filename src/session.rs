@@ -282,7 +282,8 @@ impl Session {
 
     /// One iteration of training: the image `x` of [`training_extent`](Session::training_extent), what
     /// the network should make of it as `target` of extent `output`, both `[map][z][y][x]`. The loss is the one natural
-    /// for the network's output: the squared error, or the binomial cross-entropy for logistic ones. Gradients are means
+    /// for the network's output: the squared error, the binomial cross-entropy for logistic ones, or the cross-entropy for a
+    /// softmax. Gradients are means
     /// over the voxels of the output and the calls of a batch. Where a loss or a gradient is not finite, nothing is updated.
     ///
     /// # Errors

@@ -16,6 +16,23 @@ fn bits(mut model: Model) -> Vec<u32> {
     all.map(f32::to_bits).collect()
 }
 
+/// A training on the volumes of a desk with these options and no rates but theirs.
+fn train(options: &str) -> String {
+    let rates = "--eta 0.05 --momentum 0.9";
+    assert!(TRAIN.contains(rates));
+    let given = |name: &str, usual: &str| match options.contains(name) {
+        true => String::new(),
+        false => format!("{name} {usual} "),
+    };
+    let train = TRAIN.replace(rates, "").replace("--validate-every 10", "");
+    format!(
+        "{train} {}{}{}{options}",
+        given("--eta", "0.05"),
+        given("--momentum", "0.9"),
+        given("--validate-every", "10")
+    )
+}
+
 fn metrics(desk: &Desk, run: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(desk.path(run).join("metrics.jsonl")).expect("metrics");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -29,7 +46,7 @@ fn runs_with_state_resume_with_the_same_bits() {
         "--schedule plateau --patience 1 --anneal-factor 0.5 --validate-every 1 --eta 0.2 --batch 3",
     ] {
         let desk = Desk::new();
-        let train = format!("{TRAIN} {options} --deterministic --checkpoint-every 100");
+        let train = format!("{} --deterministic --checkpoint-every 100", train(options));
         desk.succeed(&format!("{train} --iterations 8 --out whole"));
         desk.succeed(&format!("{train} --iterations 5 --out run"));
         desk.succeed("train --resume --iterations 8 --threads 1 --out run");
@@ -77,7 +94,6 @@ fn another_optimiser_begins_anew_and_says_so() {
 fn options_that_do_not_fit_are_refused() {
     let desk = Desk::new();
     for (options, message) in [
-        ("--optimiser adam", "momentum = 0.9: expected 0 with the optimisers adam and adamw"),
         ("--momentum 0 --nesterov", "nesterov = true: expected the optimiser sgd and a momentum above 0"),
         ("--batch 0", "batch = 0: expected an integer above 0"),
         ("--clip-norm 0", "clip-norm = 0: expected a number above 0"),
@@ -89,21 +105,21 @@ fn options_that_do_not_fit_are_refused() {
         ("--class-weights 1,x", "expected none, balanced or numbers from 0 such as 1,2,0.5, found `1,x`"),
         ("--class-weights 1,2,3", "class-weights: 3 numbers, expected 2: one for each class"),
     ] {
-        let output = desk.znn(&format!("{TRAIN} {options} --iterations 1 --out run"));
+        let output = desk.znn(&format!("{} --iterations 1 --out run", train(options)));
         let stderr = support::text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{options}: {stderr}");
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{options}: {stderr}");
         assert!(stderr.contains(message), "{options}: {stderr}");
     }
 }
 
-/// Writes labels of three classes: cells alternate between two.
+/// Writes labels of three classes: membranes, and cells to the left and to the right.
 fn write_classes(desk: &Desk) {
     for (from, to) in [("cells.tif", "classes.tif"), ("val_cells.tif", "val_classes.tif")] {
         let mut labels = desk.volume(from);
-        labels
-            .data_mut()
-            .iter_mut()
-            .for_each(|label| *label = if *label > 0.0 { 1.0 + *label % 2.0 } else { 0.0 });
+        let width = labels.extent().x;
+        for (i, label) in labels.data_mut().iter_mut().enumerate() {
+            *label = if *label > 0.0 { 1.0 + (2 * (i % width) / width) as f32 } else { 0.0 };
+        }
         desk.write_volume(to, &labels, NumberType::U8);
     }
 }
@@ -170,9 +186,10 @@ fn classes_are_learned_with_the_softmax_inside_or_outside() {
     let losses: Vec<f64> = outside.iter().filter_map(|record| record["loss"].as_f64()).collect();
     assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
 
-    let output = desk.znn(&format!("{CLASSES} --classes 3 --labels cells.tif --out other"));
+    let output =
+        desk.znn(&CLASSES.replace("classes.tif", "cells.tif").replace("--iterations 20", "--out other"));
     let stderr = support::text(&output.stderr);
-    assert!(output.status.code() != Some(0), "{stderr}");
+    assert!(stderr.contains("expected the number of a class, 0 to 2"), "{stderr}");
 }
 
 #[test]
@@ -207,7 +224,7 @@ fn groups_have_images_labels_and_targets_of_their_own() {
         nodes classes\ntype transfer\nfunction linear\nsize 3\n";
     // What the second input reaches has another field of view, which is as well.
     desk.write("net.znn", NET.to_owned() + second);
-    let job = "net = 'net.znn'\nimages = 'raw.tif'\nout = 'run'\noutput-size = '1,12,12'\niterations = 4\n\
+    let job = "net = 'net.znn'\nimages = 'raw.tif'\nout = 'run'\noutput-size = [1, 12, 12]\niterations = 4\n\
         report-every = 1\ndeterministic = true\n[inputs.prior]\nimages = 'prior.tif'\npreprocess = 'none'\n\
         [outputs.output]\nlabels = 'cells.tif'\n[outputs.classes]\nlabels = 'classes.tif'\ntarget = 'semantic'\n\
         classes = 3\nclass-weights = [1, 2, 0.5]\nloss-weight = 0.25\n";

@@ -52,8 +52,8 @@ fn training_leaves_a_run_that_can_be_read() {
     assert_eq!(stdout, "", "reports go to standard error");
     assert!(stderr.contains("iteration 10: validation loss "), "{stderr}");
     assert!(stderr.contains("done after 20 iterations, validation pixel error 0."), "{stderr}");
-    let files = ["curve.png", "job.toml", "metrics.jsonl", "model.safetensors", "preview.png"];
-    assert_eq!(desk.names("run"), files);
+    let files = ["curve.png", "events.out.tfevents.znn", "job.toml", "metrics.jsonl", "model.safetensors"];
+    assert_eq!(desk.names("run"), [&files[..], &["preview.png"]].concat());
 
     let text = std::fs::read_to_string(desk.path("run/metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
@@ -321,7 +321,7 @@ fn the_demo_runs_without_any_file() {
     let (_, stderr) = desk.succeed("train --demo --iterations 4 --validate-patches 1");
     assert!(stderr.contains("done after 4 iterations, validation pixel error 0."), "{stderr}");
     assert!(stderr.contains("; see out\n"), "{stderr}");
-    assert_eq!(desk.names("out").len(), 5);
+    assert_eq!(desk.names("out").len(), 6);
 }
 
 /// The most memory that the process has held so far, in bytes, while it runs.

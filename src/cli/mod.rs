@@ -9,6 +9,7 @@ mod convolutions;
 mod infer;
 mod info;
 mod interrupt;
+mod preview;
 mod segment;
 mod stats;
 mod train;
@@ -58,6 +59,7 @@ impl Loudness {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::TrainArgs>),
+    Preview(preview::PreviewArgs),
     Infer(infer::InferArgs),
     Segment(segment::SegmentArgs),
     Convert(convert::ConvertArgs),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
     let verbosity = cli.loudness.verbosity();
     let result = match &cli.command {
         Command::Train(args) => train::run(args, verbosity),
+        Command::Preview(args) => preview::run(args),
         Command::Infer(args) => infer::run(args, verbosity),
         Command::Segment(args) => segment::run(args, verbosity),
         Command::Convert(args) => convert::run(args),

@@ -154,7 +154,7 @@ pub struct TrainArgs {
     /// The learning rate at the start.
     #[arg(long, value_name = "RATE", help_heading = "Learning")]
     eta: Option<f64>,
-    /// How much of the previous step is kept, from 0 to below 1.
+    /// How much of the previous step is kept, from 0 to below 1; of no effect with adam and adamw, see --beta1.
     #[arg(long, value_name = "FRACTION", help_heading = "Learning")]
     momentum: Option<f64>,
     /// The decay of the weights towards 0 in each iteration, in units of eta.

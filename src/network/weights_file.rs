@@ -286,8 +286,9 @@ pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
             tensors.take(&momentum, shape, values)?;
         }
         let squares = format!("{name}.squares");
-        if let (true, Some(values)) =
-            (tensors.views.contains_key(&squares), group.squares_mut(&mut parameters, len))
+        // Asked for only where they are there: to ask makes them.
+        if tensors.views.contains_key(&squares)
+            && let Some(values) = group.squares_mut(&mut parameters, len)
         {
             tensors.take(&squares, shape, values)?;
         }

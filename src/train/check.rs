@@ -50,10 +50,14 @@ pub enum CheckError {
     Plan(#[from] PlanError),
 }
 
-/// The loss whose gradient a network is made for: the cross entropy where an output passes gradients through its
-/// logistic function unchanged, because only there both together are a true gradient; else the square.
+/// The loss whose gradient a network is made for: the cross entropy of probabilities where all outputs are a softmax; the
+/// binomial one where an output passes gradients through its logistic function unchanged, because only there both together are
+/// a true gradient; else the square.
 pub fn natural_loss(network: &Network) -> Loss {
     let passes = |node: NodeId| network[node].kind == NodeKind::Transfer(Transfer::ForwardLogistic);
+    if network.outputs().all(|node| network.gives_probabilities(node)) {
+        return Loss::CROSS_ENTROPY;
+    }
     if network.outputs().any(passes) { Loss::BINOMIAL_CROSS_ENTROPY } else { Loss::SQUARE }
 }
 

@@ -6,7 +6,8 @@ use super::TrainError;
 use super::job::{ClassWeighting, Job, LossKind};
 use super::step::OutputLoss;
 use crate::data::{
-    DataError, OutputOptions, Rebalance, Target, TrainingVolume, check_finite, synthetic, volume_file,
+    Augment, DataError, OutputOptions, Rebalance, Sampler, SamplerOptions, Target, TrainingVolume,
+    check_finite, synthetic, volume_file,
 };
 use crate::network::{Network, NodeId};
 use crate::ops::loss::Loss;
@@ -97,7 +98,7 @@ fn loss_of(kind: LossKind, gives_probabilities: bool) -> Loss {
 }
 
 /// The training volumes, and those for validation.
-pub(super) fn volumes(job: &Job, network: &Network) -> Result<[Vec<TrainingVolume>; 2], TrainError> {
+fn volumes(job: &Job, network: &Network) -> Result<[Vec<TrainingVolume>; 2], TrainError> {
     if job.demo {
         /// Sections enough to learn from, and few enough to be made in a second.
         const TRAINING: Extent = Extent::new(24, 224, 224);
@@ -120,6 +121,34 @@ pub(super) fn volumes(job: &Job, network: &Network) -> Result<[Vec<TrainingVolum
         .collect::<Result<Vec<_>, _>>()?
         .try_into()
         .expect("two"))
+}
+
+/// What draws the patches of training and, where there are volumes for it, of validation.
+pub(super) fn samplers(
+    job: &Job,
+    network: &Network,
+    outputs: &[OutputGroup],
+) -> Result<(Sampler, Option<Sampler>), TrainError> {
+    let shapes = network.shapes(job.output_size)?;
+    let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
+    let sampler = |volumes, stream, augment| {
+        let options = SamplerOptions {
+            seed: job.seed,
+            stream,
+            target: outputs[0].options.target,
+            mirror: job.mirror,
+            augment,
+            rebalance: outputs[0].options.rebalance,
+        };
+        let outputs = outputs.iter().map(|output| output.options.clone()).collect();
+        Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
+    };
+    let [training, validation] = volumes(job, network)?;
+    let validation = match validation.is_empty() {
+        true => None,
+        false => Some(sampler(validation, 1, Augment::NONE)?),
+    };
+    Ok((sampler(training, 0, job.augmentation())?, validation))
 }
 
 /// The files of the volumes.

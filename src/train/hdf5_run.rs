@@ -32,6 +32,7 @@ pub fn import(job: &Job, checkpoint: &Path) -> Result<Vec<String>, TrainError> {
         warnings
             .push(format!("{name}: it does not tell how many iterations are done; they are counted from 0"));
     }
+    parameters.set_updates(statistics.iteration());
     let notes = BTreeMap::from([
         (notes::ITERATION.to_owned(), statistics.iteration().to_string()),
         (notes::SECONDS.to_owned(), statistics.elapsed.to_string()),

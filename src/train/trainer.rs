@@ -6,23 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::TrainError;
 use super::diagnosis::{self, Finding, Place, Suspect};
-use super::job::{Job, JobError, LossKind};
-use super::report::{Observer, ReportError, TrainStep, Validation};
+use super::job::{Job, LossKind, OptimiserKind};
+use super::report::{Observer, TrainStep, Validation};
 use super::schedule::{Plateau, Schedule, ScheduleKind};
-use super::step::{Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted};
+use super::step::{Outcome, OutputLoss, Settings, StepOptions, TrainingStep, Wanted};
 use super::validation::Validator;
 use super::{groups, hdf5_run};
 use crate::atomic_file;
-use crate::data::{Augment, DataError, LabelWarning, Prefetcher, Sample, Sampler, SamplerOptions};
-use crate::engine::{Engine, EngineError, EngineOptions};
-use crate::infer::InferError;
-use crate::network::model_file::{self, ModelFileError};
-use crate::network::weights_file::{self, Model, WeightsFileError};
-use crate::network::{Network, Parameters, ShapeError, spec};
-use crate::plan::PlanError;
+use crate::data::{DataError, LabelWarning, Prefetcher, Sample, Sampler};
+use crate::engine::{Engine, EngineOptions};
+use crate::network::model_file;
+use crate::network::weights_file::{self, Model};
+use crate::network::{Network, Parameters, spec};
 use crate::trace::TraceFile;
-use crate::volume::{Extent, Tensor};
+use crate::volume::Tensor;
 
 /// The names of the files in the folder of a run that resuming needs.
 pub struct FileNames;
@@ -58,138 +57,6 @@ pub mod notes {
 
 /// The network of the demo.
 const DEMO_NETWORK: &str = include_str!("../../examples/networks/membranes3d.znn");
-
-/// Training cannot begin or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The job is wrong.
-    #[error(transparent)]
-    Job(#[from] JobError),
-    /// The engine cannot be made.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The network's file is wrong.
-    #[error(transparent)]
-    Network(#[from] spec::SpecError),
-    /// Images or labels are wrong.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The sizes do not fit.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-    /// The iteration cannot be planned.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// The validation cannot be planned or run.
-    #[error(transparent)]
-    Infer(#[from] InferError),
-    /// An iteration failed.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The checkpoint cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] WeightsFileError),
-    /// A model in another format cannot be read or written.
-    #[error(transparent)]
-    Model(#[from] ModelFileError),
-    /// A report cannot be written.
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    /// The folder of the run cannot be made or tidied.
-    #[error("{}: cannot {action} the folder of the run: {source}", path.display())]
-    Folder {
-        /// What was tried.
-        action: &'static str,
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A run is there already.
-    #[error("{}: there is a trained model already: go on with it (--resume), or choose another folder (--out)", path.display())]
-    Occupied {
-        /// Its file.
-        path: PathBuf,
-    },
-    /// The network has the wrong number of outputs for the target.
-    #[error(
-        "the network ends in {found}, but training with the target `{target}` needs one output group of {expected} \
-         maps (--target)"
-    )]
-    Outputs {
-        /// Names and sizes of the network's output groups, in words.
-        found: String,
-        /// The target.
-        target: String,
-        /// Its channels.
-        expected: String,
-    },
-    /// A table of the job is of no group.
-    #[error("[{side}.{name}]: the network has no such group, its {side} are {known}")]
-    Group {
-        /// `inputs` or `outputs`.
-        side: &'static str,
-        /// The table.
-        name: String,
-        /// The groups that there are.
-        known: String,
-    },
-    /// A group has not a file for each volume.
-    #[error("a group has {found} {files}, expected {expected} like the first input group has images")]
-    Volumes {
-        /// `images` or `labels`.
-        files: &'static str,
-        /// How many.
-        found: usize,
-        /// The volumes.
-        expected: usize,
-    },
-    /// An input of the network is not for images of one channel.
-    #[error(
-        "input group `{node}` of the network takes {maps} maps, expected 1: an image has one value for each voxel"
-    )]
-    Inputs {
-        /// The input group.
-        node: String,
-        /// Its maps.
-        maps: usize,
-    },
-    /// The model of a resumed run has another network.
-    #[error("{}: the network of the checkpoint is not that of {}; use the same, or another folder (--out)", path.display(), net.display())]
-    Changed {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The network's file.
-        net: PathBuf,
-    },
-    /// A note of the checkpoint is no number.
-    #[error("{}: the note `{note}` is `{found}`, expected a number", path.display())]
-    Note {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The note.
-        note: &'static str,
-        /// Its text.
-        found: String,
-    },
-    /// Numbers are not finite any more.
-    #[error(
-        "iteration {iteration}: {what} is not finite. {finding}\nThe last checkpoint is kept{state}. What often helps: \
-         {advice}"
-    )]
-    Diverged {
-        /// The iteration.
-        iteration: u64,
-        /// Which number, with its value.
-        what: String,
-        /// Where it came from, in words.
-        finding: String,
-        /// Where the network before this iteration is, in words.
-        state: String,
-        /// What to try.
-        advice: &'static str,
-    },
-}
 
 /// What becomes of a run that the folder holds already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,23 +128,13 @@ impl Trainer {
         let network = Arc::new(network);
         groups::check(&network, &job)?;
         let outputs = groups::outputs(&network, &job)?;
-        let shapes = network.shapes(job.output_size)?;
-        let inputs: Vec<Extent> = network.inputs().map(|node| shapes[node].extent).collect();
-        let sampler = |volumes, stream, augment| {
-            let options = SamplerOptions {
-                seed: job.seed,
-                stream,
-                target: outputs[0].options.target,
-                mirror: job.mirror,
-                augment,
-                rebalance: outputs[0].options.rebalance,
-            };
-            let outputs = outputs.iter().map(|output| output.options.clone()).collect();
-            Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
-        };
-        let [training, validation] = groups::volumes(&job, &network)?;
-        let sampler_of_training = Arc::new(sampler(training, 0, job.augmentation())?);
+        let (training, validation) = groups::samplers(&job, &network, &outputs)?;
+        let sampler_of_training = Arc::new(training);
         warnings.extend(sampler_of_training.warnings().iter().map(LabelWarning::to_string));
+        if job.optimiser != OptimiserKind::Sgd && job.momentum > 0.0 && !job.demo {
+            let name = job.optimiser.to_string();
+            warnings.push(format!("momentum has no effect with the optimiser {name}: see beta1"));
+        }
 
         let options = StepOptions {
             momentum: job.momentum as f32,
@@ -318,10 +175,9 @@ impl Trainer {
             }
         };
         step.load(&parameters)?;
-        let validator = match validation.is_empty() {
-            true => None,
-            false => {
-                let sampler = sampler(validation, 1, Augment::NONE)?;
+        let validator = match validation {
+            None => None,
+            Some(sampler) => {
                 warnings.extend(sampler.warnings().iter().map(LabelWarning::to_string));
                 Some(Validator::new(&engine, &network, &parameters, sampler, &job, &outputs)?)
             }

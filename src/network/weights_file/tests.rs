@@ -43,6 +43,20 @@ fn round_trip() {
 }
 
 #[test]
+fn the_state_of_adam_is_kept() {
+    let (_folder, path, mut model) = saved(true);
+    let squares = model.parameters.edge_mut(EdgeId(0)).unwrap().variance_mut();
+    squares.iter_mut().enumerate().for_each(|(i, value)| *value = i as f32);
+    model.parameters.node_mut(NodeId(1)).unwrap().variance_mut().copy_from_slice(&[3.0, 0.5, 0.25]);
+    model.parameters.set_updates(7);
+    save_model(&path, &model, true).unwrap();
+    assert_eq!(load(&path).unwrap(), model);
+    model.notes.insert("updates".to_owned(), "many".to_owned());
+    let saved = std::panic::catch_unwind(|| save_model(&path, &model, true));
+    assert!(saved.is_err(), "the name is the format's own");
+}
+
+#[test]
 fn all_kinds_of_groups() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");

@@ -103,7 +103,10 @@ fn errors_of_a_file_name_the_line_and_what_was_expected() {
             "output-size = [1, 2]\n",
             "line 1: `output-size = [1, 2]`: invalid length 2, expected an array of length 3",
         ),
-        ("target = 'edges'\n", "unknown variant `edges`, expected one of `boundary`, `affinity`, `raw`"),
+        (
+            "target = 'edges'\n",
+            "unknown variant `edges`, expected one of `boundary`, `affinity`, `semantic`, `raw`",
+        ),
         (
             "preprocess = 'none '\n",
             "line 1: `preprocess = 'none '`: unknown normalisation `none `, expected standard2d",

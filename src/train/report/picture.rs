@@ -116,6 +116,21 @@ impl Picture {
         half
     }
 
+    /// The pictures below each other, from the left.
+    pub fn stacked(pictures: &[Self]) -> Self {
+        let width = pictures.iter().map(Self::width).max().unwrap_or(1);
+        let height = pictures.iter().map(Self::height).sum::<u32>().max(1);
+        let mut all = Self::new(width, height, [255; 3]);
+        let mut top = 0;
+        for picture in pictures {
+            for y in 0..picture.height {
+                (0..picture.width).for_each(|x| all.set_pixel(x, top + y, picture.pixel(x, y)));
+            }
+            top += picture.height;
+        }
+        all
+    }
+
     /// Writes the picture as PNG; a reader sees the old file or the new one, never a part.
     pub fn write_png(&self, path: &Path) -> Result<(), PictureError> {
         let partial = path.with_extension("png.partial");
@@ -160,6 +175,14 @@ mod tests {
         picture.write_png(&path).unwrap();
         assert_eq!(Picture::read_png(&path), picture);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file is left");
+    }
+
+    #[test]
+    fn stacking_keeps_each_picture() {
+        let (a, b) = (Picture::new(2, 1, [1; 3]), Picture::new(3, 2, [2; 3]));
+        let all = Picture::stacked(&[a, b]);
+        assert_eq!((all.width(), all.height()), (3, 3));
+        assert_eq!((all.pixel(1, 0), all.pixel(2, 0), all.pixel(2, 2)), ([1; 3], [255; 3], [2; 3]));
     }
 
     #[test]

@@ -28,15 +28,27 @@ pub struct Panel {
 impl Panel {
     /// The middle section of the first channel, from its 1st percentile (black) to its 99th (white): raw data.
     pub fn contrast(caption: &'static str, image: &Tensor) -> Self {
-        let section = middle(image, 0);
-        let mut sorted: Vec<f32> = section.iter().copied().filter(|value| value.is_finite()).collect();
-        sorted.sort_by(f32::total_cmp);
-        let rank = |percent: usize| {
-            sorted.get(sorted.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0)
-        };
-        let (low, high) = (rank(1), rank(99));
+        Self::within(caption, image, percentiles(middle(image, 0)))
+    }
+
+    /// The middle section of the first channel, from the first of `greys` (black) to the second (white).
+    pub fn within(caption: &'static str, image: &Tensor, (low, high): (f32, f32)) -> Self {
         let range = if high > low { high - low } else { 1.0 };
-        Self::grey(caption, image, section.iter().map(|value| (value - low) / range))
+        Self::grey(caption, image, middle(image, 0).iter().map(|value| (value - low) / range))
+    }
+
+    /// The middle section of what a network should give: as [`unit`](Self::unit); of more than three channels, each voxel
+    /// in the colour of the greatest.
+    pub fn target(caption: &'static str, image: &Tensor) -> Self {
+        if image.channels() <= 3 {
+            return Self::unit(caption, image);
+        }
+        let greatest = |voxel: usize| {
+            let value = |&channel: &usize| middle(image, channel)[voxel];
+            (0..image.channels()).max_by(|a, b| value(a).total_cmp(&value(b))).unwrap_or(0)
+        };
+        let colours = (0..middle(image, 0).len()).map(|voxel| colour(greatest(voxel) as u32)).collect();
+        Self { caption, rows: image.extent().y, columns: image.extent().x, colours }
     }
 
     /// The middle section from 0 (black) to 1 (white): probabilities. Three channels are shown as red, green and
@@ -78,6 +90,22 @@ impl Panel {
         let colours = values.map(|value| [level(value); 3]).collect();
         Self { caption, rows: image.extent().y, columns: image.extent().x, colours }
     }
+}
+
+/// The values of a volume's first channel to be shown as black and white.
+pub fn greys(image: &Tensor) -> (f32, f32) {
+    // Of a large volume some voxels tell enough.
+    let step = (image.channel(0).len() / 100_000).max(1);
+    percentiles(&image.channel(0).iter().copied().step_by(step).collect::<Vec<f32>>())
+}
+
+/// The 1st and the 99th percentile.
+fn percentiles(values: &[f32]) -> (f32, f32) {
+    let mut sorted: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f32::total_cmp);
+    let rank =
+        |percent: usize| sorted.get(sorted.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0);
+    (rank(1), rank(99))
 }
 
 /// A bright colour that differs from that of the next ids; black for 0.

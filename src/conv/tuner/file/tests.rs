@@ -73,7 +73,6 @@ fn what_is_no_tuning_file_is_named_and_left_as_it_is() {
         (good[..good.len() - 20].to_owned(), 2),
         (good.replace("winograd 2,4,4", "winograd 3,4,4"), 2),
         (good.replace("winograd 2,4,4", "sorcery"), 2),
-        (good.replace("\"stride\":[1,1,1]", "\"stride\":[2,1,1]"), 2),
     ];
     for (text, line) in cases {
         assert_ne!(text, good);
@@ -96,6 +95,20 @@ fn what_is_no_tuning_file_is_named_and_left_as_it_is() {
     let error =
         file(Path::new("/proc/nowhere/tuning")).add(problem(3), Passes::Training, DECISION).unwrap_err();
     assert!(error.to_string().starts_with("/proc/nowhere/tuning: cannot write the tuning file"), "{error}");
+}
+
+/// It is that of a build which can do more.
+#[test]
+fn a_decision_that_cannot_be_followed_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tuning.jsonl");
+    file(&path).add(problem(3), Passes::Training, DECISION).unwrap();
+    let text = fs::read_to_string(&path).unwrap().replace("\"stride\":[1,1,1]", "\"stride\":[2,1,1]");
+    fs::write(&path, &text).unwrap();
+    assert!(file(&path).read().unwrap().is_empty());
+    file(&path).add(problem(4), Passes::Training, DECISION).unwrap();
+    assert_eq!(file(&path).read().unwrap().len(), 1);
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&text));
 }
 
 #[test]
