@@ -44,6 +44,10 @@ pub(crate) struct Combine<'a> {
 #[inline(always)]
 pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
     let columns = work.columns[1];
+    if work.stride == 2 && columns > 1 && work.terms.len() <= GROUP {
+        // SAFETY: the caller's contract.
+        return unsafe { combine_pairs::<V>(work) };
+    }
     for phase in 0..work.stride.min(columns) {
         // the target columns `phase + m * stride`, for which a term's source columns are neighbours
         let count = (columns - phase).div_ceil(work.stride);
@@ -77,6 +81,54 @@ pub(crate) unsafe fn combine<V: Vector>(work: &Combine<'_>) {
                 }
             }
         }
+    }
+}
+
+/// [`combine`] for a stride of 2, the one that networks have, and one group of terms: the sums of even and of odd columns meet
+/// in whole vectors of the target.
+///
+/// # Safety
+/// As [`combine`].
+#[inline(always)]
+unsafe fn combine_pairs<V: Vector>(work: &Combine<'_>) {
+    let columns = work.columns[1];
+    let pairs = columns.div_ceil(2);
+    for m in (0..pairs).step_by(V::LANES) {
+        // SAFETY: the tier is enabled.
+        let [even, odd] = [0, 1].map(|phase| unsafe {
+            Strip::<V>::new(work, work.terms, 2 * m + phase, (columns - phase).div_ceil(2).saturating_sub(m))
+        });
+        let rest = columns - 2 * m;
+        for channel in 0..work.counts[0] {
+            for row in 0..work.counts[1] {
+                let from = channel * work.source_steps[0] + row * work.source_steps[1];
+                let to = channel * work.target_steps[0] + row * work.target_steps[1] + 2 * m;
+                let to = work.target.wrapping_add(to);
+                prefetch_write(to.wrapping_add(work.target_steps[0]));
+                prefetch_write(to.wrapping_add(work.target_steps[0] + V::LANES));
+                // SAFETY: the caller's contract; the strips know which lanes exist, `rest` how many columns do.
+                unsafe {
+                    let (low, high) = even.sum(from, V::zero()).zip(odd.sum(from, V::zero()));
+                    put(low, to, rest, work.accumulate);
+                    if rest > V::LANES {
+                        put(high, to.add(V::LANES), rest - V::LANES, work.accumulate);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores the first `n` lanes, or adds them.
+///
+/// # Safety
+/// The tier of `V` is enabled in the caller; those floats are writable, and readable.
+#[inline(always)]
+unsafe fn put<V: Vector>(value: V, to: *mut f32, n: usize, accumulate: bool) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let value = if accumulate { V::load_first(to, n).add(value) } else { value };
+        value.store_first(to, n);
     }
 }
 
@@ -135,17 +187,15 @@ impl<V: Vector> Strip<V> {
         strip
     }
 
-    /// Adds the terms, `from` floats further on, to a row of the target.
+    /// `start` and the terms, `from` floats further on.
     ///
     /// # Safety
     /// As [`combine`].
     #[inline(always)]
-    unsafe fn add(&self, from: usize, to: *mut f32, stride: usize, accumulate: bool) {
-        let vector = stride == 1;
+    unsafe fn sum(&self, from: usize, start: V) -> V {
+        let mut sum = start;
         // SAFETY: the caller's contract; the masks choose the lanes that exist.
         unsafe {
-            let to = to.add(self.at);
-            let mut sum = if vector && accumulate { V::load_first(to, self.lanes) } else { V::zero() };
             if self.whole {
                 for source in &self.sources[..self.count] {
                     sum = sum.add(V::load(source.wrapping_add(from)));
@@ -155,6 +205,22 @@ impl<V: Vector> Strip<V> {
                     sum = sum.add(V::load_masked(source.wrapping_add(from), mask));
                 }
             }
+        }
+        sum
+    }
+
+    /// Adds the terms, `from` floats further on, to a row of the target.
+    ///
+    /// # Safety
+    /// As [`combine`].
+    #[inline(always)]
+    unsafe fn add(&self, from: usize, to: *mut f32, stride: usize, accumulate: bool) {
+        let vector = stride == 1;
+        // SAFETY: the caller's contract; so many lanes exist.
+        unsafe {
+            let to = to.add(self.at);
+            let start = if vector && accumulate { V::load_first(to, self.lanes) } else { V::zero() };
+            let sum = self.sum(from, start);
             if vector {
                 sum.store_first(to, self.lanes);
                 return;

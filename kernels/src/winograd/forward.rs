@@ -122,6 +122,8 @@ impl Kernels {
             Transfer::RectifyLinear => (0.0, None),
             other => (f32::NEG_INFINITY, Some(other)),
         };
+        // Voxels of a dilated sub-lattice are stored one by one.
+        let (now, later) = if shape.dilation[2] == 1 { (later, None) } else { (None, later) };
         let places = Places::new(self, shape, groups);
         assert!(scratch.len() >= places.len, "scratch memory");
         let (inputs, rest) = scratch.split_at_mut(places.inputs);
@@ -186,6 +188,7 @@ impl Kernels {
                             to: y.as_mut_ptr().wrapping_sub(voxels.start),
                             bias: epilogue.bias.map_or(0.0, |bias| bias[start + r]),
                             floor,
+                            transfer: now,
                             accumulate: epilogue.accumulate,
                         };
                         // SAFETY: as above; the voxels of the groups' tiles are those of `y`.

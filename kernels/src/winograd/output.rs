@@ -3,6 +3,7 @@
 use super::axis::{Axis, with_axis};
 use super::group::Group;
 use super::shape::Shape;
+use crate::pointwise::transfer::{Transfer, apply};
 use crate::vector::Vector;
 
 /// One output map of whole vectors of tiles.
@@ -135,11 +136,13 @@ pub(crate) struct Store {
     pub bias: f32,
     /// The least value that is stored; minus infinity keeps all, NaN included.
     pub floor: f32,
+    /// Applied to what is stored, where voxels are adjacent.
+    pub transfer: Option<Transfer>,
     /// Whether the former values are added.
     pub accumulate: bool,
 }
 
-/// Stores the outputs that exist in the image: `to = max(floor, bias + output (+ to))`.
+/// Stores the outputs that exist in the image: `to = transfer(max(floor, bias + output (+ to)))`.
 ///
 /// # Safety
 /// The tier of `V` is enabled in the caller; `from` is valid for the outputs of whole vectors of tiles, `to` for the voxels of
@@ -201,12 +204,21 @@ impl Store {
         // SAFETY: the caller's contract.
         unsafe {
             let (bias, floor) = (V::splat(self.bias), V::splat(self.floor));
-            for at in (0..len).step_by(V::LANES) {
-                let mut value = V::load_first(from.add(at), len - at).add(bias);
-                if self.accumulate {
-                    value = value.add(V::load_first(to.add(at), len - at));
+            let value = |at: usize| {
+                let value = V::load_first(from.add(at), len - at).add(bias);
+                if self.accumulate { value.add(V::load_first(to.add(at), len - at)) } else { value }
+            };
+            match self.transfer {
+                None => {
+                    for at in (0..len).step_by(V::LANES) {
+                        floor.max(value(at)).store_first(to.add(at), len - at);
+                    }
                 }
-                floor.max(value).store_first(to.add(at), len - at);
+                Some(transfer) => {
+                    for at in (0..len).step_by(V::LANES) {
+                        apply(transfer, value(at)).store_first(to.add(at), len - at);
+                    }
+                }
             }
         }
     }

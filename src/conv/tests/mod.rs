@@ -101,7 +101,7 @@ fn strides_and_padding_match_their_definitions() {
 #[test]
 fn bias_transfer_and_accumulation() {
     type Function = fn(f64) -> f64;
-    let functions: [(Transfer, Function); 7] = [
+    let functions: [(Transfer, Function); 9] = [
         (Transfer::IDENTITY, |x| x),
         (Transfer::Linear { scale: -0.5, shift: 2.0 }, |x| 2.0 - 0.5 * x),
         (Transfer::RectifyLinear, |x| x.max(0.0)),
@@ -109,6 +109,8 @@ fn bias_transfer_and_accumulation() {
         (Transfer::SoftSign, |x| x / (1.0 + x.abs())),
         (Transfer::Logistic, |x| 1.0 / (1.0 + (-x).exp())),
         (Transfer::ForwardLogistic, |x| 1.0 / (1.0 + (-x).exp())),
+        (Transfer::ExponentialLinear { amplitude: 0.75 }, |x| x.max(0.0) + 0.75 * x.min(0.0).exp_m1()),
+        (Transfer::LeakyRectifyLinear { slope: 0.25 }, |x| x.max(0.0) + 0.25 * x.min(0.0)),
     ];
     let hosts = Hosts::new();
     for (index, case) in cases().into_iter().enumerate().step_by(3) {
