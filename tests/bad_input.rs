@@ -72,7 +72,7 @@ fn files_that_are_no_volume() {
     refuse(&desk, &train(" raw.tif", " empty.tif"), &["empty.tif, page 1: this is not a TIFF file"]);
     refuse(&desk, &train(" raw.tif", " short.tif"), &["short.tif, page ", "truncated"]);
     refuse(&desk, &train(" cells.tif", " header.tif"), &["header.tif, page 1: ", "truncated"]);
-    refuse(&desk, &train(" raw.tif", " ."), &["., page 1: this is a folder, expected a TIFF file"]);
+    refuse(&desk, &train(" raw.tif", " ."), &["., the folder: ", "expected the folder of a Zarr or N5 array"]);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn networks_that_do_not_fit_the_task() {
         &desk,
         &train("net.znn", "branches.znn"),
         &[
-            "nodes dropped1: edges conv2 needs images of 2,16,16, but edges side needs 1,14,14",
+            "nodes dropped1: edges conv2 to nodes output needs 2 voxels along z, but edges side to nodes aside needs 1",
             "branches must agree",
         ],
     );
@@ -328,7 +328,7 @@ fn places_that_cannot_be_written() {
     let infer = |output: &str| format!("infer --model run --input raw.tif --output {output}");
     refuse(&desk, &infer("no/out.tif"), &["cannot create no/out.tif: No such file"]);
     refuse(&desk, &infer("file/out.tif"), &["cannot create file/out.tif: Not a directory"]);
-    refuse(&desk, &infer("run"), &["cannot write run: it is a folder, expected the name of a file"]);
+    refuse(&desk, &infer("run"), &["run, the folder: it is not empty; remove it, or give another name"]);
     refuse(&desk, &format!("{} --preview no/a.png", infer("out.tif")), &["no/a.png"]);
 }
 

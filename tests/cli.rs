@@ -61,16 +61,16 @@ fn wrong_usage_is_code_2_and_names_the_flag() {
         ("train --etta 1", "unexpected argument '--etta'"),
         ("train --eta fast", "invalid value 'fast' for '--eta <RATE>'"),
         ("train --output-size 1,2", "expected three integers z,y,x, found `1,2`"),
-        ("train --target edges", "[possible values: boundary, affinity, raw]"),
+        ("train --target edges", "[possible values: boundary, affinity, semantic, raw]"),
         ("train --seed -1", "'-1'"),
         ("train --resume --overwrite", "cannot be used with"),
-        ("infer --model a", "--input <FILE.tif>"),
+        ("infer --model a", "--input <FILE>"),
         (
             "infer --model a --input b --output c --memory lots",
             "expected a number of bytes such as 500M or 2G",
         ),
-        ("check", "--net <FILE.znn>"),
-        ("info --plan", "--net <FILE.znn>"),
+        ("check", "--net <FILE>"),
+        ("info --plan", "--net <FILE>"),
         ("info -q -v", "cannot be used with"),
     ] {
         let output = znn(arguments);

@@ -144,11 +144,12 @@ pub(super) fn samplers(
         Sampler::with_outputs(volumes, &inputs, job.output_size, options, outputs)
     };
     let [training, validation] = volumes(job, network)?;
+    let training = sampler(training, 0, job.augmentation())?;
     let validation = match validation.is_empty() {
         true => None,
         false => Some(sampler(validation, 1, Augment::NONE)?),
     };
-    Ok((sampler(training, 0, job.augmentation())?, validation))
+    Ok((training, validation))
 }
 
 /// The files of the volumes.

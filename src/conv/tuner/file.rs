@@ -112,7 +112,10 @@ impl TuningFile {
     /// # Errors
     /// Where the file cannot be read, or is no tuning file.
     pub fn read(&self) -> Result<HashMap<(Problem, Passes), Decision>, TuningFileError> {
-        let entries = self.entries()?.into_iter().filter(|entry| entry.setting == self.setting);
+        // Another build of this version may be able to do more: its decisions are not for this one.
+        let is_possible = |entry: &Entry| entry.decision == entry.decision.or_direct(&entry.problem);
+        let entries = self.entries()?.into_iter();
+        let entries = entries.filter(|entry| entry.setting == self.setting && is_possible(entry));
         Ok(entries.map(|entry| ((entry.problem, entry.passes), entry.decision)).collect())
     }
 
@@ -163,10 +166,7 @@ impl TuningFile {
         for (line, text) in lines.enumerate().filter(|(_, text)| !text.is_empty()) {
             let fail = |message| foreign(line + 1, message);
             let entry: Entry = serde_json::from_slice(text).map_err(|error| fail(error.to_string()))?;
-            // Another build of this version may be able to do more: its decision is not for this one.
-            if entry.decision == entry.decision.or_direct(&entry.problem) {
-                entries.push(entry);
-            }
+            entries.push(entry);
         }
         Ok(entries)
     }
