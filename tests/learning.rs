@@ -235,6 +235,22 @@ fn groups_have_images_labels_and_targets_of_their_own() {
     let losses: Vec<f64> =
         metrics(&desk, "run").iter().map(|record| record["loss"].as_f64().unwrap()).collect();
     assert_eq!(losses.len(), 6);
+    assert_eq!(desk.model("run").notes["preprocess"], "standard2d,none");
+    // Each input gets its volume, or all the same.
+    desk.succeed("infer --model run --input raw.tif prior.tif --output both.npy --valid --deterministic");
+    desk.succeed("infer --model run --input raw.tif --output one.npy --valid --deterministic");
+    let read = |name: &str| std::fs::read(desk.path(name)).unwrap();
+    assert_eq!(read("both.npy"), read("one.npy"), "the first output does not see the second input");
+    assert_ne!(read("both.1.npy"), read("one.1.npy"));
+    let stderr =
+        support::text(&desk.znn("infer --model run --input raw.tif val_raw.tif --output x.npy").stderr);
+    assert!(
+        stderr.contains("val_raw.tif: 3,32,36 voxels (z,y,x), expected 4,40,44 as in raw.tif"),
+        "{stderr}"
+    );
+    let stderr =
+        support::text(&desk.znn("infer --model run --input raw.tif raw.tif raw.tif --output x.npy").stderr);
+    assert!(stderr.contains("3 channels") || stderr.contains("3 images"), "{stderr}");
     desk.write("job.toml", job.replace("loss-weight = 0.25", "loss-weight = 4"));
     desk.succeed("train job.toml --overwrite");
     let heavier = metrics(&desk, "run")[0]["loss"].as_f64().unwrap();

@@ -76,10 +76,13 @@ struct Link<'a> {
     frame: Frame,
     /// The image is an input beside the maps of the stage before.
     with_image: bool,
+    /// The channels belong to one input after the other, in their order; else all of them to each.
+    is_split: bool,
 }
 
 impl<'a> Chain<'a> {
-    /// The stages for volumes of so many channels. Each after the first gets the maps of the first output of the one before
+    /// The stages for volumes of so many channels, which each input of the first gets, or each its part where they take as
+    /// many together. Each after the first gets the maps of the first output of the one before
     /// it, behind those of the volume where it has inputs for both.
     ///
     /// # Errors
@@ -90,10 +93,12 @@ impl<'a> Chain<'a> {
         for &stage in stages {
             let network = Arc::new(stage.network.to_dense());
             let mut with_image = false;
+            let all: usize = network.inputs().map(|node| network[node].size).sum();
+            let is_split = links.is_empty() && network.inputs().count() > 1 && all == given;
             for node in network.inputs() {
                 let expected = network[node].size;
                 with_image = !links.is_empty() && expected == channels + given;
-                if expected != given && !with_image {
+                if expected != given && !with_image && !is_split {
                     let node = network[node].name.clone();
                     return Err(match links.is_empty() {
                         true => InferError::Channels { found: given, node, expected },
@@ -104,7 +109,7 @@ impl<'a> Chain<'a> {
             let frame = network.frame()?;
             given = network.outputs().next().map_or(0, |node| network[node].size);
             let fragmented = Fragmented::new(&network);
-            links.push(Link { stage, network, fragmented, frame, with_image });
+            links.push(Link { stage, network, fragmented, frame, with_image, is_split });
         }
         Ok(Self { stages: links, channels })
     }
@@ -256,6 +261,7 @@ impl<'a> Chain<'a> {
                 input: tile + link.frame.margin,
                 softmax: link.stage.softmax,
                 with_image: link.with_image,
+                is_split: link.is_split,
             })
         });
         Ok(Cascade { stages: stages.collect::<Result<_, InferError>>()? })
@@ -291,6 +297,7 @@ struct Planned {
     input: Extent,
     softmax: u64,
     with_image: bool,
+    is_split: bool,
 }
 
 impl Cascade {
@@ -324,9 +331,7 @@ impl Cascade {
         for stage in &mut self.stages {
             let input = match maps.first() {
                 None => stage.run(patch)?,
-                Some(before) if stage.with_image => {
-                    stage.run(&joined(&centre(patch, stage.input), before))?
-                }
+                Some(before) if stage.with_image => stage.run(&centre(patch, stage.input).joined(before))?,
                 Some(before) => stage.run(before)?,
             };
             maps = input;
@@ -348,9 +353,15 @@ impl Planned {
             // They have one input, and so is the patch.
             Runner::Fragments(fragments) => return Ok(vec![fragments.predict(image)?]),
         };
-        let extents: Vec<Extent> = self.network.inputs().map(|node| predictor.input_extent(node)).collect();
-        let patches: Vec<Option<Tensor>> =
-            extents.iter().map(|&extent| (extent != image.extent()).then(|| centre(image, extent))).collect();
+        let mut first = 0;
+        let mut patches: Vec<Option<Tensor>> = Vec::new();
+        for node in self.network.inputs() {
+            let extent = predictor.input_extent(node);
+            let part = self.is_split.then(|| image.channels_of(first..first + self.network[node].size));
+            first += self.network[node].size;
+            let of = part.as_ref().unwrap_or(image);
+            patches.push(if of.extent() == extent { part } else { Some(centre(of, extent)) });
+        }
         let inputs: Vec<&Tensor> = patches.iter().map(|patch| patch.as_ref().unwrap_or(image)).collect();
         Ok(predictor.predict(&inputs)?.to_vec())
     }
@@ -360,10 +371,4 @@ impl Planned {
 fn centre(image: &Tensor, extent: Extent) -> Tensor {
     let margin = (image.extent() - extent).zip(Extent::ONE, |rest, _| rest / 2);
     image.crop(margin, extent)
-}
-
-/// The channels of both.
-fn joined(first: &Tensor, second: &Tensor) -> Tensor {
-    let all: Vec<f32> = first.data().iter().chain(second.data()).copied().collect();
-    Tensor::from_slice(first.channels() + second.channels(), first.extent(), &all)
 }

@@ -4,8 +4,13 @@ use crate::data::formats::VolumeReader;
 use crate::data::{DataError, Normalisation, check_finite_at, reflect};
 use crate::volume::{Extent, Tensor};
 
-/// A volume of any size, read box by box, normalised, and going on mirrored behind its border.
+/// Volumes of one extent and any size, read box by box, normalised, and going on mirrored behind their border.
 pub struct Input<'a> {
+    /// At least one.
+    volumes: Vec<Volume<'a>>,
+}
+
+struct Volume<'a> {
     reader: Box<dyn VolumeReader + 'a>,
     normalisation: Normalisation,
     /// The volume in errors; voxels that are not finite are looked for where there is one.
@@ -15,25 +20,43 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     /// The volume `reader`, which errors call `name`.
     pub fn new(reader: Box<dyn VolumeReader + 'a>, normalisation: Normalisation, name: &str) -> Self {
-        Self { reader, normalisation, name: name.to_owned() }
+        Self { volumes: vec![Volume { reader, normalisation, name: name.to_owned() }] }
     }
 
-    /// Images.
+    /// With the channels of another volume behind these. Panics where its extent is another.
+    pub fn with(mut self, other: Self) -> Self {
+        assert_eq!(self.extent(), other.extent(), "volumes of one extent");
+        self.volumes.extend(other.volumes);
+        self
+    }
+
+    /// Images, of all volumes together.
     pub fn channels(&self) -> usize {
-        self.reader.info().channels
+        self.volumes.iter().map(|volume| volume.reader.info().channels).sum()
     }
 
     /// Voxels of each.
     pub fn extent(&self) -> Extent {
-        self.reader.info().extent
+        self.volumes[0].reader.info().extent
     }
 
     /// The box of extent `extent` whose first voxel is at `origin`, as far outside as one likes.
     ///
     /// # Errors
-    /// Where the volume cannot be read, or a voxel is not finite.
+    /// Where a volume cannot be read, or a voxel is not finite.
     pub fn patch(&mut self, origin: [isize; 3], extent: Extent) -> Result<Tensor, DataError> {
-        let size = self.extent().to_array();
+        let [first, others @ ..] = &mut self.volumes[..] else { unreachable!("at least one") };
+        let mut patch = first.patch(origin, extent)?;
+        for volume in others {
+            patch = patch.joined(&volume.patch(origin, extent)?);
+        }
+        Ok(patch)
+    }
+}
+
+impl Volume<'_> {
+    fn patch(&mut self, origin: [isize; 3], extent: Extent) -> Result<Tensor, DataError> {
+        let size = self.reader.info().extent.to_array();
         let axes: [Vec<usize>; 3] = std::array::from_fn(|axis| {
             (0..extent.to_array()[axis]).map(|i| reflect(origin[axis] + i as isize, size[axis])).collect()
         });
@@ -90,6 +113,18 @@ mod tests {
             let outside = [at.z as isize - 4, at.y as isize - 4, at.x as isize - 5];
             assert_eq!(input.patch(outside, extent).unwrap(), padded.crop(at, extent), "{at}");
         }
+    }
+
+    #[test]
+    fn volumes_are_joined_by_their_channels() {
+        let extent = Extent::new(2, 3, 4);
+        let make = |channels, offset| Tensor::from_fn(channels, extent, |i| (i + offset) as f32);
+        let (a, b) = (make(1, 0), make(2, 100));
+        let input = |volume| Input::new(Box::new(MemoryReader::new(volume)), Normalisation::NONE, "a");
+        let mut both = input(&a).with(input(&b));
+        assert_eq!((both.channels(), both.extent()), (3, extent));
+        let patch = both.patch([0; 3], extent).unwrap();
+        assert_eq!((patch.channel(0), patch.channel(2)), (a.channel(0), b.channel(1)));
     }
 
     #[test]

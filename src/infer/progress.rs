@@ -35,8 +35,8 @@ pub struct SharedPlan {
     pub chunk: Extent,
     /// Which networks are computed by fragments.
     pub fragments: Vec<bool>,
-    /// The numbers of the normalisation, as bits.
-    pub normalisation: Vec<[u64; 2]>,
+    /// The numbers of the normalisation of each volume, as bits.
+    pub normalisation: Vec<Vec<[u64; 2]>>,
 }
 
 /// The folder of a prediction that is being made.
@@ -201,7 +201,7 @@ mod tests {
             step: Extent::new(1, 2, 3),
             chunk: Extent::ONE,
             fragments: vec![true, false],
-            normalisation: vec![[0.1f64.to_bits(), f64::NAN.to_bits()]],
+            normalisation: vec![vec![[0.1f64.to_bits(), f64::NAN.to_bits()]], Vec::new()],
         }
     }
 

@@ -43,6 +43,19 @@ pub(super) fn check(network: &Network, job: &Job) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// How the images are normalised, as the notes of a model tell it: one word, or with commas one for each input group.
+pub(super) fn preprocess(network: &Network, job: &Job) -> String {
+    let of = |node: NodeId| {
+        let own = job.input(&network[node].name).preprocess;
+        own.map_or(job.preprocess, |text| text.0).name().to_owned()
+    };
+    let mut names: Vec<String> = network.inputs().map(of).collect();
+    if names.iter().all(|name| *name == names[0]) {
+        names.truncate(1);
+    }
+    names.join(",")
+}
+
 /// What each output group learns.
 pub(super) fn outputs(network: &Network, job: &Job) -> Result<Vec<OutputGroup>, TrainError> {
     let all: Vec<NodeId> = network.outputs().collect();

@@ -417,7 +417,7 @@ impl Trainer {
             (notes::PATCHES, self.patches.to_string()),
             (notes::SECONDS, self.seconds.to_string()),
             (notes::LOSS, self.kinds.iter().map(LossKind::to_string).collect::<Vec<_>>().join(",")),
-            (notes::PREPROCESS, self.job.preprocess.name().to_owned()),
+            (notes::PREPROCESS, groups::preprocess(&self.network, &self.job)),
             (notes::OPTIMISER, self.job.optimiser.to_string()),
             (notes::TARGET, self.job.target.to_string()),
         ]);

@@ -1,5 +1,7 @@
 //! A group of feature maps.
 
+use std::ops::Range;
+
 use aligned_vec::AVec;
 
 use super::Extent;
@@ -76,6 +78,21 @@ impl Tensor {
             }
         }
         Self { channels: self.channels, extent, data }
+    }
+
+    /// The maps in `channels`. Panics where there are not so many.
+    pub fn channels_of(&self, channels: Range<usize>) -> Self {
+        let len = self.extent.len();
+        Self::from_slice(channels.len(), self.extent, &self.data[channels.start * len..channels.end * len])
+    }
+
+    /// The maps of both, these first. Panics where the extents differ.
+    pub fn joined(&self, other: &Tensor) -> Self {
+        assert_eq!(self.extent, other.extent, "maps of one extent");
+        let mut data = AVec::with_capacity(64, self.data.len() + other.data.len());
+        data.extend_from_slice(&self.data);
+        data.extend_from_slice(&other.data);
+        Self { channels: self.channels + other.channels, extent: self.extent, data }
     }
 
     /// Puts `part` at `origin`, the reverse of [`crop`](Tensor::crop). Panics where it does not fit.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use znn::conv::Choice;
+use znn::data::data_set::DataImage;
 use znn::data::{Preprocess, volume_file};
 use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{Border, DenseOptions, Flips, Pooling, Shard, Stage};
@@ -23,7 +24,7 @@ use znn::volume::Extent;
 use znn_kernels::Isa;
 
 use self::output::Format;
-use self::prediction::{Predictor, Sharing};
+use self::prediction::{Predictor, Sharing, Source};
 use super::convolutions::ConvolutionArgs;
 use super::interrupt::Interrupt;
 use super::{CommandResult, Outcome, print, warn};
@@ -54,9 +55,9 @@ pub struct InferArgs {
     /// given again for a third.
     #[arg(long, value_name = "PATH", conflicts_with = "job")]
     then: Vec<PathBuf>,
-    /// The volume.
-    #[arg(long, value_name = "FILE", required_unless_present = "job")]
-    input: Option<PathBuf>,
+    /// The volume; for a network with several inputs, one for all of them or one for each, in the order of its groups.
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "job")]
+    input: Vec<PathBuf>,
     /// The output volume, with all maps as channels, but for the second of a softmax of two, which is the complement. A TIFF
     /// gets the first map; the others get files numbered 1, 2, ... before the extension, as further output groups do.
     #[arg(long, value_name = "FILE", required_unless_present = "job")]
@@ -132,21 +133,15 @@ pub struct InferArgs {
 
 /// Runs `znn infer`.
 pub fn run(args: &InferArgs, verbosity: Verbosity) -> CommandResult {
-    match (&args.job, &args.model, &args.input, &args.output) {
+    match (&args.job, &args.model, &args.output) {
         (Some(job), ..) => run_job(args, job, verbosity),
-        (None, Some(model), Some(input), Some(output)) => run_volume(args, model, input, output, verbosity),
+        (None, Some(model), Some(output)) => run_volume(args, model, output, verbosity),
         _ => unreachable!("required where there is no job"),
     }
 }
 
 /// Predicts the volume of the options.
-fn run_volume(
-    args: &InferArgs,
-    model: &Path,
-    input: &Path,
-    output: &Path,
-    verbosity: Verbosity,
-) -> CommandResult {
+fn run_volume(args: &InferArgs, model: &Path, output: &Path, verbosity: Verbosity) -> CommandResult {
     let interrupt = Interrupt::install()?;
     let mut model = load_model(model)?;
     let mut then: Vec<Model> = args.then.iter().map(|path| load_model(path)).collect::<Result<_, _>>()?;
@@ -157,12 +152,8 @@ fn run_volume(
                       belongs to another pair";
         return Err(reason.into());
     }
-    let preprocess = match (args.preprocess, model.notes.get(notes::PREPROCESS)) {
-        (Some(given), _) => given,
-        (None, Some(trained)) => trained.parse()?,
-        (None, None) => Preprocess::default(),
-    };
-    let sharing = sharing(args, input, output, preprocess)?;
+    let sources = sources(args, &model)?;
+    let sharing = sharing(args, &sources, output)?;
     let engine = engine(args, args.threads.unwrap_or(0))?;
     let stages: Vec<Stage<'_>> = [&model].into_iter().chain(&then).map(prediction::stage).collect();
     let softmax = prediction::stage(last).softmax;
@@ -184,7 +175,7 @@ fn run_volume(
         verbosity,
     };
     let chunk = volume_file::is_chunked(output).then_some(args.chunk);
-    let files = predictor.run(input, preprocess, chunk, sharing.as_ref(), |plan, kind, files| {
+    let files = predictor.run(&sources, chunk, sharing.as_ref(), |plan, kind, files| {
         for (node, maps) in plan.maps().into_iter().enumerate() {
             if args.format == Format::Classes {
                 let path = output::numbered(output, files.len());
@@ -208,16 +199,30 @@ fn run_volume(
     let Some(files) = files else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
     let files = files.finish()?;
     // After the volume, which took longer to make.
-    preview(args, input, &files[0])?;
+    preview(args, &sources[0].path, &files[0])?;
     list(&files, verbosity)
+}
+
+/// The volumes of the options. How each was normalised in training is in the notes of the model.
+fn sources(args: &InferArgs, model: &Model) -> Result<Vec<Source>, Box<dyn std::error::Error>> {
+    let trained = model.notes.get(notes::PREPROCESS).map(String::as_str);
+    let trained: Vec<&str> = trained.map_or(Vec::new(), |names| names.split(',').collect());
+    let source = |(place, path): (usize, &PathBuf)| {
+        let preprocess = match (args.preprocess, trained.get(place).or(trained.last())) {
+            (Some(given), _) => given,
+            (None, Some(trained)) => trained.parse()?,
+            (None, None) => Preprocess::default(),
+        };
+        Ok(Source { path: path.clone(), preprocess })
+    };
+    args.input.iter().enumerate().map(source).collect()
 }
 
 /// How a chunked output is shared, or a reason why it cannot be.
 fn sharing<'a>(
     args: &InferArgs,
-    input: &Path,
+    sources: &[Source],
     output: &'a Path,
-    preprocess: Preprocess,
 ) -> Result<Option<Sharing<'a>>, Box<dyn std::error::Error>> {
     let is_asked = args.resume || args.shard.is_some();
     if !volume_file::is_chunked(output) {
@@ -234,9 +239,10 @@ fn sharing<'a>(
     if args.overlap.is_some() && !is_asked {
         return Ok(None);
     }
+    let list = |of: &dyn Fn(&Source) -> String| sources.iter().map(of).collect::<Vec<_>>().join(",");
     let description = BTreeMap::from([
-        ("input".to_owned(), input.display().to_string()),
-        ("preprocess".to_owned(), preprocess.to_string()),
+        ("input".to_owned(), list(&|source| source.path.display().to_string())),
+        ("preprocess".to_owned(), list(&|source| source.preprocess.to_string())),
         ("format".to_owned(), format!("{:?}", args.format)),
         ("deterministic".to_owned(), is_deterministic(args).to_string()),
     ]);
@@ -288,30 +294,30 @@ fn run_job(args: &InferArgs, path: &Path, verbosity: Verbosity) -> CommandResult
     };
     let mut written = Vec::new();
     for sample in &job.samples {
-        let files = predictor.run(
-            &sample.images[0].image,
-            sample.images[0].preprocess,
-            None,
-            None,
-            |plan, kind, files| {
-                let nodes: Vec<_> = model.network.outputs().collect();
-                for (node, maps) in plan.maps().into_iter().enumerate() {
-                    let name = format!("_sample{}_{}", sample.id, model.network[nodes[node]].name);
-                    let path = cfg::suffixed(&job.prefix, &format!("{name}.h5"));
-                    files.begin(path, (node, 0, maps), Format::F32, kind)?;
-                    if args.format == Format::Classes {
-                        let path = cfg::suffixed(&job.prefix, &format!("{name}_classes.tif"));
-                        files.begin(path, (node, 0, maps), args.format, kind)?;
-                        continue;
-                    }
-                    for channel in 0..maps {
-                        let path = cfg::suffixed(&job.prefix, &format!("{name}_{channel}.tif"));
-                        files.begin(path, (node, channel, 1), args.format, kind)?;
-                    }
+        let source = |image: &DataImage| Source { path: image.image.clone(), preprocess: image.preprocess };
+        let mut sources: Vec<Source> = sample.images.iter().map(source).collect();
+        // One image for all inputs is read once.
+        if sample.images.iter().all(|image| *image == sample.images[0]) {
+            sources.truncate(1);
+        }
+        let files = predictor.run(&sources, None, None, |plan, kind, files| {
+            let nodes: Vec<_> = model.network.outputs().collect();
+            for (node, maps) in plan.maps().into_iter().enumerate() {
+                let name = format!("_sample{}_{}", sample.id, model.network[nodes[node]].name);
+                let path = cfg::suffixed(&job.prefix, &format!("{name}.h5"));
+                files.begin(path, (node, 0, maps), Format::F32, kind)?;
+                if args.format == Format::Classes {
+                    let path = cfg::suffixed(&job.prefix, &format!("{name}_classes.tif"));
+                    files.begin(path, (node, 0, maps), args.format, kind)?;
+                    continue;
                 }
-                Ok(())
-            },
-        )?;
+                for channel in 0..maps {
+                    let path = cfg::suffixed(&job.prefix, &format!("{name}_{channel}.tif"));
+                    files.begin(path, (node, channel, 1), args.format, kind)?;
+                }
+            }
+            Ok(())
+        })?;
         let Some(files) = files else { return Ok(Outcome::Stopped { signal: interrupt.signal() }) };
         written.extend(files.finish()?);
     }

@@ -1,7 +1,7 @@
 //! One volume, from the file that is read to the files that are written.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,8 +26,30 @@ use crate::cli::warn;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub struct Unpredicted {
-    path: std::path::PathBuf,
+    path: PathBuf,
     source: InferError,
+}
+
+/// Volumes that are to be seen together do not fit.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {found} voxels (z,y,x), expected {expected} as in {}", path.display(), first.display())]
+pub struct Unequal {
+    path: PathBuf,
+    found: Extent,
+    expected: Extent,
+    first: PathBuf,
+}
+
+/// A volume and how it is normalised.
+pub struct Source {
+    pub path: PathBuf,
+    pub preprocess: Preprocess,
+}
+
+impl Source {
+    fn measure(&self, reader: &mut dyn VolumeReader, memory: usize) -> Result<Normalisation, DataError> {
+        self.preprocess.measure(&self.path.display().to_string(), reader, memory)
+    }
 }
 
 /// What is the same for all volumes of a call.
@@ -53,44 +75,64 @@ pub struct Sharing<'a> {
 }
 
 impl Predictor<'_> {
-    /// Predicts the volume in `input`; `chunk` is the wish for the chunks of the output, if it has any, `begin` makes the files for it. Returns `None` where it was stopped.
+    /// Predicts what `sources` have together, a volume for each input of the network or one for all; `chunk` is the wish for the chunks of the output, if it has any, `begin` makes the files for it. Returns `None` where it was stopped.
     pub fn run(
         &self,
-        input: &Path,
-        preprocess: Preprocess,
+        sources: &[Source],
         chunk: Option<Extent>,
         sharing: Option<&Sharing<'_>>,
         begin: impl FnOnce(&DensePlan<'_>, &Kind, &mut Files) -> Result<(), DataError>,
     ) -> Result<Option<Files>, Box<dyn std::error::Error>> {
-        let unpredicted = |source| Unpredicted { path: input.to_owned(), source };
-        let name = input.display().to_string();
-        let mut reader = volume_file::open(input)?;
-        let info = reader.info().clone();
-        let mut plan =
-            DensePlan::new(self.engine, &self.stages, info.channels, info.extent, &self.options, chunk)
-                .map_err(unpredicted)?;
-        let measure =
-            |reader: &mut dyn VolumeReader| preprocess.measure(&name, reader, self.options.memory / 4);
+        let first = &sources[0].path;
+        let unpredicted = |source| Unpredicted { path: first.clone(), source };
+        let mut readers = Vec::new();
+        for Source { path, .. } in sources {
+            readers.push(volume_file::open(path)?);
+        }
+        let info = readers[0].info().clone();
+        for (reader, Source { path, .. }) in readers.iter().zip(sources) {
+            let (path, found, expected) = (path.clone(), reader.info().extent, info.extent);
+            if found != expected {
+                return Err(Unequal { path, found, expected, first: first.clone() }.into());
+            }
+        }
+        let channels = readers.iter().map(|reader| reader.info().channels).sum();
+        let mut plan = DensePlan::new(self.engine, &self.stages, channels, info.extent, &self.options, chunk)
+            .map_err(unpredicted)?;
+        let mut measure = || -> Result<Vec<Normalisation>, DataError> {
+            let sources = readers.iter_mut().zip(sources);
+            let memory = self.options.memory / 4;
+            sources.map(|(reader, source)| source.measure(reader.as_mut(), memory)).collect()
+        };
         let mut progress = None;
         let mut blocks: Vec<usize> = (0..plan.blocks()).collect();
-        let normalisation = match sharing {
-            None => measure(reader.as_mut())?,
+        let normalisations = match sharing {
+            None => measure()?,
             Some(sharing) => {
                 let folder = Progress::of(&volume_file::file_of(sharing.output));
-                let shared = self.shared(sharing, &folder, &plan, || measure(reader.as_mut()))?;
+                let shared = self.shared(sharing, &folder, &plan, measure)?;
                 plan = plan.with_tiles(shared.tile, shared.step, Some(shared.chunk), &shared.fragments);
                 let done = folder.done()?;
                 blocks = sharing.shard.blocks(plan.blocks()).filter(|block| !done.contains(block)).collect();
                 progress = Some(folder);
-                let (channels, sections) = (info.channels, info.extent.z);
-                Normalisation::from_bits(&shared.normalisation, channels, sections)
+                let of_volume = |(reader, bits): (&Box<dyn VolumeReader>, &Vec<_>)| {
+                    Normalisation::from_bits(bits, reader.info().channels, info.extent.z)
+                };
+                let known = readers.iter().zip(&shared.normalisation).map(of_volume);
+                let known: Option<Vec<Normalisation>> = known.collect();
+                known
+                    .filter(|known| known.len() == sources.len())
                     .ok_or("the plan of the prediction was made for another volume")?
             }
         };
         let kind = Kind { extent: plan.output(), voxel: info.voxel, chunk: plan.chunk() };
         let mut files = Files::default();
         begin(&plan, &kind, &mut files)?;
-        let mut input = Input::new(reader, normalisation, &name);
+        let volumes = readers.into_iter().zip(normalisations).zip(sources);
+        let mut input = volumes
+            .map(|((reader, known), source)| Input::new(reader, known, &source.path.display().to_string()))
+            .reduce(Input::with)
+            .expect("at least one volume");
         let bar = progress_bar(self.verbosity);
         let is_done = plan
             .run(
@@ -123,7 +165,7 @@ impl Predictor<'_> {
         sharing: &Sharing<'_>,
         folder: &Progress,
         plan: &DensePlan<'_>,
-        measure: impl FnOnce() -> Result<Normalisation, DataError>,
+        measure: impl FnOnce() -> Result<Vec<Normalisation>, DataError>,
     ) -> Result<SharedPlan, Box<dyn std::error::Error>> {
         let mut description = sharing.description.clone();
         for (number, stage) in self.stages.iter().enumerate() {
@@ -150,7 +192,7 @@ impl Predictor<'_> {
                 step: plan.step(),
                 chunk: plan.chunk().unwrap_or(plan.tile()),
                 fragments: plan.fragments().to_vec(),
-                normalisation: measure()?.to_bits(),
+                normalisation: measure()?.iter().map(Normalisation::to_bits).collect(),
             })?,
         };
         found.agrees(folder.folder(), &description)?;

@@ -134,11 +134,6 @@ pub fn read_forward(path: &Path, range: Option<&str>) -> Result<Forward, JobErro
         Some(range) => files.samples(&data, range)?,
         None => files.samples(&data, keys.required("forward_range")?)?,
     };
-    if let Some(sample) = samples.iter().find(|sample| sample.images.iter().any(|i| *i != sample.images[0])) {
-        let range = keys.required("forward_range")?;
-        let message = format!("sample {} has several images: a prediction is of one", sample.id);
-        return Err(files.cfg.error(range.line, message).into());
-    }
     let model = match keys.entry("forward_net").filter(|entry| !entry.value.is_empty()) {
         Some(entry) => Some(files.cfg.locate(entry, &entry.value)?),
         None => None,
