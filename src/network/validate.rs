@@ -90,11 +90,11 @@ impl Check<'_> {
         if node.size == 0 || node.size > MAX_MAPS {
             self.fail_node(node, format!("`size` is {}, expected 1..={MAX_MAPS} feature maps", node.size));
         }
-        if let NodeKind::Normalise(normalise) = node.kind {
-            if !(normalise.epsilon > 0.0 && normalise.epsilon.is_finite()) {
-                let message = format!("`epsilon` is {}, expected a number above 0", normalise.epsilon);
-                self.fail_node(node, message);
-            }
+        if let NodeKind::Normalise(normalise) = node.kind
+            && !(normalise.epsilon > 0.0 && normalise.epsilon.is_finite())
+        {
+            let message = format!("`epsilon` is {}, expected a number above 0", normalise.epsilon);
+            self.fail_node(node, message);
         }
         if node.init.needs_fan() {
             self.fail_node(

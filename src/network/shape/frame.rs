@@ -47,7 +47,7 @@ impl Network {
             let input = |lengths: Vec<usize>| self.inputs().map(|NodeId(id)| lengths[id]).max().unwrap_or(0);
             let mut working = (1..=2 * FAR).filter_map(|len| Some((len, input(along.lengths(len).ok()?))));
             let (Some((first, first_input)), second) = (working.next(), working.next()) else {
-                let fault = along.lengths(1).err().expect("no length works");
+                let fault = along.lengths(1).expect_err("no length works");
                 return Err(along.explain(fault, 1));
             };
             let (second, second_input) = second.unwrap_or((first + 1, first_input + 1));

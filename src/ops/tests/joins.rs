@@ -58,9 +58,9 @@ fn some_of_the_maps() {
                 }
             }
         }
-        let found = run(&[to.clone()], |plan, site, m| copy::scale(plan, site, m[0], -0.5));
+        let found = run(std::slice::from_ref(&to), |plan, site, m| copy::scale(plan, site, m[0], -0.5));
         assert_eq!(found[0], Tensor::from_fn(4, extent, |i| -0.5 * to.data()[i]));
-        let found = run(&[to.clone()], |plan, site, m| copy::clear(plan, site, m[0]));
+        let found = run(std::slice::from_ref(&to), |plan, site, m| copy::clear(plan, site, m[0]));
         assert_eq!(found[0], Tensor::zeros(4, extent));
     }
 }
