@@ -519,3 +519,50 @@ fn fragments_give_what_dilated_convolutions_give() {
         assert!(matches!(error, Err(InferError::Fragments { .. })));
     }
 }
+
+/// Padded convolutions around a pooling and its reverse: outputs are as large as inputs, of even sizes along y and x.
+const PADDED: &str = "
+nodes in type=input size=1
+edges c1 type=conv input=in output=n1 size=3,3,3 pad=1,1,1 init=msra
+nodes n1 type=transfer size=3 function=rectify_linear
+edges p1 type=max_pool input=n1 output=n2 size=1,2,2
+nodes n2 type=sum size=3
+edges c2 type=conv input=n2 output=n3 size=1,3,3 pad=0,1,1 init=msra
+nodes n3 type=transfer size=4 function=rectify_linear
+edges u type=deconv input=n3 output=n1up size=1,2,2 stride=1,2,2 init=msra
+nodes n1up type=transfer size=3 function=linear
+edges c3 type=conv input=n1up output=out size=1,1,1 init=msra
+nodes out type=transfer size=2 function=tanh
+";
+
+/// A network that takes even sizes only is applied to a volume of odd ones, in one tile and in blended ones.
+#[test]
+fn networks_with_padding_predict_volumes_of_any_size() {
+    let engine = engine(2, false);
+    let network = network(PADDED);
+    let parameters = parameters(&network);
+    let volume = random(13, 1, Extent::new(5, 33, 41));
+    let predict = |border, tile, independent| {
+        let options = DenseOptions { independent, ..options(border, tile, Method::Direct) };
+        let found = dense(&engine, &network, &parameters, &volume, &options, |_, _| true);
+        found.expect("a prediction").expect("not ended")
+    };
+    let whole = predict(Border::Mirror, None, false);
+    assert_eq!(whole[0].extent(), volume.extent());
+    let even = Extent::new(5, 34, 42);
+    let choice = Choice::Fixed(Method::Direct);
+    let mut patch = Predictor::new(&engine, &network, &parameters, even, choice).expect("a plan");
+    let mut input = Input::new(Box::new(MemoryReader::new(&volume)), Normalisation::NONE, "");
+    let mirrored = input.patch([0, 0, 0], even).expect("memory");
+    let maps = patch.predict(&[&mirrored]).expect("a prediction");
+    assert_close(&whole, &[maps[0].crop(Extent::ZERO, volume.extent())], 1e-6, "one tile");
+    for independent in [false, true] {
+        let tiled = predict(Border::Mirror, Some(Extent::new(5, 20, 22)), independent);
+        assert_eq!(tiled[0].extent(), volume.extent());
+        // Far from borders of tiles nothing differs.
+        let corner = Extent::new(5, 8, 8);
+        let inside = [tiled[0].crop(Extent::ZERO, corner)];
+        assert_close(&inside, &[whole[0].crop(Extent::ZERO, corner)], 1e-6, "the corner");
+        assert!(tiled[0] != whole[0], "borders of tiles differ");
+    }
+}

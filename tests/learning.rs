@@ -219,7 +219,7 @@ fn groups_have_images_labels_and_targets_of_their_own() {
         &Tensor::from_fn(1, Extent::new(4, 40, 44), |i| (i % 7) as f32),
         NumberType::F32,
     );
-    let second = "\nnodes prior\ntype input\nsize 1\n\nedges p\ntype conv\ninit msra\nsize 2,10,10\ninput prior\n\
+    let second = "\nnodes prior\ntype input\nsize 1\n\nedges p\ntype conv\ninit msra\nsize 2,10,10\nstride 1,2,2\ninput prior\n\
         output classes\n\nedges conv3\ntype conv\ninit msra\nsize 2,3,3\ninput dropped1\noutput classes\n\n\
         nodes classes\ntype transfer\nfunction linear\nsize 3\n";
     // What the second input reaches has another field of view, which is as well.

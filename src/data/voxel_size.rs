@@ -33,11 +33,6 @@ impl VoxelSize {
             _ => self.clone(),
         }
     }
-
-    /// The name of the unit in full, as OME-Zarr wants it: `nanometer`.
-    pub fn long_unit(&self) -> &str {
-        UNITS.iter().find(|(names, _)| names[0] == self.unit).map_or(&self.unit, |(names, _)| names[1])
-    }
 }
 
 /// The names of a unit, the short one first, and its length in metres.
@@ -80,7 +75,6 @@ mod tests {
         }
         let size = VoxelSize::new([30.0, 4.0, 4.0], "nm").unwrap();
         assert_eq!(size.to_string(), "30,4,4 nm");
-        assert_eq!(size.long_unit(), "nanometer");
         let micrometres = size.in_unit("um");
         assert_eq!(micrometres.unit, "um");
         assert!((micrometres.size[0] - 0.03).abs() < 1e-12 && (micrometres.size[2] - 0.004).abs() < 1e-12);

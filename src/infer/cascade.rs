@@ -242,7 +242,13 @@ impl<'a> Chain<'a> {
                 Some(fragmented) if by_fragments => {
                     Runner::Fragments(fragmented.plan(engine, parameters, tile, algorithm)?)
                 }
-                _ => Runner::Whole(Predictor::new(engine, &link.network, parameters, tile, algorithm)?),
+                _ => Runner::Whole(Box::new(Predictor::new(
+                    engine,
+                    &link.network,
+                    parameters,
+                    tile,
+                    algorithm,
+                )?)),
             };
             Ok(Planned {
                 runner,
@@ -274,7 +280,7 @@ pub(super) struct Cascade {
 }
 
 enum Runner {
-    Whole(Predictor),
+    Whole(Box<Predictor>),
     Fragments(Fragments),
 }
 

@@ -6,16 +6,20 @@ mod dense;
 mod flips;
 mod fragments;
 mod input;
+mod plan;
 mod progress;
+mod run;
 mod tiling;
 
 use std::sync::Arc;
 
 pub use cascade::{ParsePoolingError, Pooling, Stage};
-pub use dense::{Border, DenseOptions, DensePlan, Part, dense};
+pub use dense::{Border, DenseOptions, dense};
 pub use flips::{Flips, ParseFlipsError, Symmetry};
 pub use input::Input;
+pub use plan::DensePlan;
 pub use progress::{ParseShardError, Progress, Shard, SharedPlan, fingerprint};
+pub use run::Part;
 pub use tiling::{Block, Tiling};
 
 use crate::conv::{Choice, Passes, Problem};

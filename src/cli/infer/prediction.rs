@@ -70,7 +70,7 @@ impl Predictor<'_> {
             DensePlan::new(self.engine, &self.stages, info.channels, info.extent, &self.options, chunk)
                 .map_err(unpredicted)?;
         let measure =
-            |reader: &mut dyn VolumeReader| preprocess.measure(&name, reader, self.options.memory / 2);
+            |reader: &mut dyn VolumeReader| preprocess.measure(&name, reader, self.options.memory / 4);
         let mut progress = None;
         let mut blocks: Vec<usize> = (0..plan.blocks()).collect();
         let normalisation = match sharing {

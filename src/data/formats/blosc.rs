@@ -68,7 +68,7 @@ impl Format {
     /// A block of `length` bytes, whose data begin with `data`.
     fn block(&self, mut data: &[u8], length: usize, is_whole: bool) -> Result<Vec<u8>, String> {
         let parts = if self.is_split && is_whole { self.width } else { 1 };
-        if length % parts != 0 {
+        if !length.is_multiple_of(parts) {
             return Err("damaged: a block cannot be split".to_owned());
         }
         let mut block = Vec::with_capacity(length);
@@ -113,7 +113,7 @@ impl Format {
 /// were.
 fn bit_unshuffle(bytes: Vec<u8>, width: usize) -> Vec<u8> {
     let count = bytes.len() / width;
-    if count % 8 != 0 {
+    if !count.is_multiple_of(8) {
         return bytes;
     }
     let mut found = vec![0; bytes.len()];

@@ -28,7 +28,7 @@ const HEADER_2: usize = 540;
 /// Where it is no NIfTI file, is truncated, or holds anything else than numbers.
 pub fn open(path: &Path) -> Result<Box<dyn VolumeReader>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    if !path.extension().is_some_and(|extension| extension == "gz") {
+    if path.extension().is_none_or(|extension| extension != "gz") {
         return decode(path, file);
     }
     let mut stream = MultiGzDecoder::new(BufReader::new(file));
@@ -175,7 +175,7 @@ const fn code_of(numbers: NumberType) -> i16 {
 /// Where the file system fails.
 pub fn create(path: &Path, info: &VolumeInfo) -> Result<Box<dyn VolumeWriter>, DataError> {
     let header = header_of(info);
-    if !path.extension().is_some_and(|extension| extension == "gz") {
+    if path.extension().is_none_or(|extension| extension != "gz") {
         return Ok(Box::new(FlatWriter::create(path, &header, info.clone())?));
     }
     let new = NewFile::create(path).map_err(DataError::io("create", path))?;

@@ -140,16 +140,12 @@ impl Job {
         };
         need(self.net.is_some(), "net", "without demo, a network description (.znn) is needed")?;
         // Whether every group has files is known with the network.
-        let has = |top: &[PathBuf], groups: &mut dyn Iterator<Item = &Vec<PathBuf>>| {
-            !top.is_empty() || groups.fold(false, |any, paths| any || !paths.is_empty())
-        };
-        let images = has(&self.images, &mut self.inputs.values().map(|input| &input.images));
+        let images = has(&self.images, self.inputs.values().map(|input| &input.images));
         need(images, "images", "without demo, training images (TIFF) are needed")?;
-        let labels = has(&self.labels, &mut self.outputs.values().map(|output| &output.labels));
+        let labels = has(&self.labels, self.outputs.values().map(|output| &output.labels));
         need(labels, "labels", "the training images need labels (TIFF)")?;
-        let has_val_images = has(&self.val_images, &mut self.inputs.values().map(|input| &input.val_images));
-        let has_val_labels =
-            has(&self.val_labels, &mut self.outputs.values().map(|output| &output.val_labels));
+        let has_val_images = has(&self.val_images, self.inputs.values().map(|input| &input.val_images));
+        let has_val_labels = has(&self.val_labels, self.outputs.values().map(|output| &output.val_labels));
         if has_val_images {
             need(has_val_labels, "val-labels", "the validation images need labels (TIFF)")?;
         }
@@ -172,4 +168,9 @@ impl Job {
         same("val-labels", val_labels, "val-images", val_images)?;
         if masks > 0 { same("masks", masks, "images", images) } else { Ok(()) }
     }
+}
+
+/// Whether the job or one of its groups has files.
+fn has<'a>(top: &[PathBuf], mut groups: impl Iterator<Item = &'a Vec<PathBuf>>) -> bool {
+    !top.is_empty() || groups.any(|paths| !paths.is_empty())
 }

@@ -132,6 +132,21 @@ fn every_key_has_its_meaning() {
 }
 
 #[test]
+fn a_range_may_be_given_and_values_name_others() {
+    let cfg = CFG
+        .replace("[parameters]\n", "[DEFAULT]\nstem = net\n[parameters]\n")
+        .replace("net.znn", "%(stem)s.znn");
+    let desk = Desk::new(&cfg);
+    let ids = |range| {
+        let forward = read_forward(&desk.path("job.cfg"), Some(range)).unwrap();
+        forward.samples.iter().map(|sample| sample.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids("2"), ids("1-3")), (vec![2], vec![1, 2, 3]));
+    let error = read_forward(&desk.path("job.cfg"), Some("4")).unwrap_err().to_string();
+    assert!(error.ends_with("job.cfg: --range = 4: there is no [sample4]"), "{error}");
+}
+
+#[test]
 fn absent_keys_have_the_defaults_of_the_original() {
     let desk = Desk::new(
         "[parameters]\nfnet_spec = net.znn\nfdata_spec = data.spec\nout_type = boundary\ntrain_range = 1\n\
