@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use crc::{CRC_32_ISCSI, Crc};
 use flate2::Compression;
 use flate2::read::{GzEncoder, MultiGzDecoder, ZlibDecoder};
 
@@ -133,22 +134,8 @@ pub(super) fn unshuffle(bytes: &[u8], width: usize) -> Vec<u8> {
 
 /// The CRC-32C (Castagnoli) of RFC 3720.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut i = 0;
-        while i < 256 {
-            let mut value = i as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = if value & 1 == 1 { (value >> 1) ^ 0x82f6_3b78 } else { value >> 1 };
-                bit += 1;
-            }
-            table[i] = value;
-            i += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc: u32, &byte| (crc >> 8) ^ TABLE[(crc as u8 ^ byte) as usize])
+    static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+    CRC.checksum(bytes)
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let empty = Run { name: "empty".to_owned(), records: Vec::new() };
         for name in ["a.svg", "a.png"] {
-            write(&[empty.clone()], &[Quantity::Loss], 1.0, &folder.path().join(name)).unwrap();
+            write(std::slice::from_ref(&empty), &[Quantity::Loss], 1.0, &folder.path().join(name)).unwrap();
         }
         let error = write(&[], &[Quantity::Loss], 1.0, Path::new("/nowhere/a.svg")).unwrap_err();
         assert_eq!(error.to_string(), "/nowhere/a.svg: cannot write the picture");
