@@ -72,7 +72,11 @@ fn files_that_are_no_volume() {
     refuse(&desk, &train(" raw.tif", " empty.tif"), &["empty.tif, page 1: this is not a TIFF file"]);
     refuse(&desk, &train(" raw.tif", " short.tif"), &["short.tif, page ", "truncated"]);
     refuse(&desk, &train(" cells.tif", " header.tif"), &["header.tif, page 1: ", "truncated"]);
-    refuse(&desk, &train(" raw.tif", " ."), &["., the folder: ", "expected the folder of a Zarr or N5 array"]);
+    refuse(
+        &desk,
+        &train(" raw.tif", " ."),
+        &["., the folder: ", "expected the folder of a Zarr or N5 array"],
+    );
 }
 
 #[test]

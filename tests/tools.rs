@@ -45,8 +45,9 @@ fn a_preview_shows_what_training_takes() {
 #[test]
 fn runs_are_compared() {
     let desk = Desk::new();
-    for (run, eta) in [("a", "0.05"), ("b", "0.01")] {
-        desk.succeed(&format!("{TRAIN} --iterations 20 --out {run} --eta {eta} --hdf5 {run}/net"));
+    for (run, momentum) in [("a", "0.9"), ("b", "0.5")] {
+        let train = TRAIN.replace("--momentum 0.9", &format!("--momentum {momentum}"));
+        desk.succeed(&format!("{train} --iterations 20 --out {run} --hdf5 {run}/net"));
     }
     let (table, _) = desk.succeed("stats a b/metrics.jsonl a/net_current.h5 --out curves.svg");
     let lines: Vec<&str> = table.lines().collect();
