@@ -241,7 +241,7 @@ fn groups_have_images_labels_and_targets_of_their_own() {
     desk.succeed("infer --model run --input raw.tif --output one.npy --valid --deterministic");
     let read = |name: &str| std::fs::read(desk.path(name)).unwrap();
     assert_eq!(read("both.npy"), read("one.npy"), "the first output does not see the second input");
-    assert_ne!(read("both.1.npy"), read("one.1.npy"));
+    assert_ne!(read("both_1.npy"), read("one_1.npy"));
     let stderr =
         support::text(&desk.znn("infer --model run --input raw.tif val_raw.tif --output x.npy").stderr);
     assert!(
