@@ -81,9 +81,9 @@ mod tests {
                     }
                     kernels.rectify(slope, bias, (!in_place).then_some(&x[..]), &mut y[..len]);
                     assert_eq!(y[len], before[len]);
-                    for i in 0..len {
+                    for (i, &value) in y[..len].iter().enumerate() {
                         let expected = sum(i).max(0.0) + wide * sum(i).min(0.0);
-                        assert!((f64::from(y[i]) - expected).abs() < 2e-7, "{kernels:?}");
+                        assert!((f64::from(value) - expected).abs() < 2e-7, "{kernels:?}");
                     }
                 }
                 let mut g = before.clone();

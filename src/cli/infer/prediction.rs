@@ -115,10 +115,9 @@ impl Predictor<'_> {
                 let done = folder.done()?;
                 blocks = sharing.shard.blocks(plan.blocks()).filter(|block| !done.contains(block)).collect();
                 progress = Some(folder);
-                let of_volume = |(reader, bits): (&Box<dyn VolumeReader>, &Vec<_>)| {
+                let known = readers.iter().zip(&shared.normalisation).map(|(reader, bits)| {
                     Normalisation::from_bits(bits, reader.info().channels, info.extent.z)
-                };
-                let known = readers.iter().zip(&shared.normalisation).map(of_volume);
+                });
                 let known: Option<Vec<Normalisation>> = known.collect();
                 known
                     .filter(|known| known.len() == sources.len())
