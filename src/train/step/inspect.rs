@@ -6,7 +6,8 @@ use crate::plan::{Plan, PlanError};
 use crate::volume::Tensor;
 
 impl TrainingStep {
-    /// What the last iteration computed; for a step made with [`StepOptions::inspect`](super::StepOptions::inspect), else all `None`.
+    /// What the last iteration computed; for a step made with [`StepOptions::inspect`](super::StepOptions::inspect), else all
+    /// `None`.
     pub fn inspect(&mut self) -> Result<Inspection, PlanError> {
         let mut found = Inspection {
             values: vec![None; self.network.nodes().len()],
