@@ -77,7 +77,7 @@ fn transfer(t: Transfer, x: f64) -> f64 {
         Transfer::Logistic => 1.0 / (1.0 + (-x).exp()),
         Transfer::ExponentialLinear { amplitude } => x.max(0.0) + f64::from(amplitude) * x.min(0.0).exp_m1(),
         Transfer::LeakyRectifyLinear { slope } => x.max(0.0) + f64::from(slope) * x.min(0.0),
-        other => unimplemented!("{other:?} is in no test network"),
+        other => panic!("{other:?} is in no test network"),
     }
 }
 
@@ -229,6 +229,6 @@ fn apply(network: &Network, shapes: &Shapes, values: &Values, id: EdgeId, x: &Im
             Image { data: x.data[first * len..][..y.maps * len].to_vec(), ..y }
         }
         EdgeOp::Dummy => x.clone(),
-        op => unimplemented!("{op:?} is in no test network"),
+        op => panic!("{op:?} is in no test network"),
     }
 }
