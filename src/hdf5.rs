@@ -16,6 +16,8 @@ use crate::volume::{ByteOrder, NumberType};
 /// The most that deflate, the filter of the original system's files, can shrink data: a match of 258 bytes takes at
 /// least two bits.
 const GREATEST_COMPRESSION: u64 = 1032;
+/// A chunk of so many bytes is nothing unusual, however little is in it.
+const GREATEST_CHUNK: u64 = 1 << 26;
 /// The longest text, in bytes: hundreds of times the longest option.
 const MAX_TEXT_BYTES: usize = 1 << 16;
 
@@ -182,15 +184,28 @@ impl Hdf5File {
         let found = self.dataset(dataset)?;
         let shape = found.shape().map_err(|error| fail(error.to_string()))?;
         let element = found.element_size().map_err(|error| fail(error.to_string()))?;
-        let claimed = shape.iter().try_fold(element.max(1), |product, &axis| product.checked_mul(axis));
         let possible = self.bytes.saturating_mul(GREATEST_COMPRESSION);
-        match claimed {
-            Some(claimed) if claimed <= possible => Ok(shape.iter().map(|&axis| axis as usize).collect()),
-            _ => Err(fail(format!(
-                "the shape {shape:?} cannot come from a file of {} bytes; is it damaged?",
+        let fits = |axes: &[u64], most: u64| {
+            let claimed = axes.iter().try_fold(element.max(1), |product, &axis| product.checked_mul(axis));
+            claimed.is_some_and(|claimed| claimed <= most)
+        };
+        let absurd = |what: &str, axes: &[u64]| {
+            fail(format!(
+                "the {what} {axes:?} cannot come from a file of {} bytes; is it damaged?",
                 self.bytes
-            ))),
+            ))
+        };
+        if !fits(&shape, possible) {
+            return Err(absurd("shape", &shape));
         }
+        if let Ok(Layout::Chunked { chunk_shape, .. }) = found.layout() {
+            let chunk: Vec<u64> = chunk_shape.into_iter().map(u64::from).collect();
+            // A chunk may be larger than what is in it.
+            if !fits(&chunk, possible.max(GREATEST_CHUNK)) {
+                return Err(absurd("chunk", &chunk));
+            }
+        }
+        Ok(shape.iter().map(|&axis| axis as usize).collect())
     }
 
     /// The shape and the values of a dataset of floats or integers.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use znn::data::volume_file;
 use znn::data::{NumberType, VoxelSize};
+use znn::hdf5::Hdf5File;
 use znn::volume::{Extent, Tensor};
 
 const EXTENT: Extent = Extent::new(5, 9, 11);
@@ -62,4 +63,14 @@ fn every_format_is_read_as_a_whole_and_by_boxes() {
         }
         assert_eq!(volume_file::read_image(&path).expect(name), expected(), "{name}");
     }
+}
+
+/// Found by fuzzing: a chunk of gigabytes in a file of kilobytes.
+#[test]
+fn an_absurd_chunk_is_refused_before_memory_is_taken() {
+    let path = file("absurd_chunk.h5");
+    let damaged = Hdf5File::from_bytes(&path, std::fs::read(&path).unwrap()).unwrap();
+    let error = volume_file::decode_hdf5(&damaged).unwrap_err().to_string();
+    assert!(error.contains("absurd_chunk.h5") && error.contains("the chunk ["), "{error}");
+    assert!(error.contains("cannot come from a file of 5333 bytes"), "{error}");
 }
