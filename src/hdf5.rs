@@ -199,10 +199,13 @@ impl Hdf5File {
             return Err(absurd("shape", &shape));
         }
         if let Ok(Layout::Chunked { chunk_shape, .. }) = found.layout() {
-            let chunk: Vec<u64> = chunk_shape.into_iter().map(u64::from).collect();
             // A chunk may be larger than what is in it.
-            if !fits(&chunk, possible.max(GREATEST_CHUNK)) {
-                return Err(absurd("chunk", &chunk));
+            if !fits(&chunk_shape, possible.max(GREATEST_CHUNK)) {
+                return Err(absurd("chunk", &chunk_shape));
+            }
+            let chunks = found.chunks().unwrap_or_default();
+            if let Some(chunk) = chunks.iter().find(|chunk| chunk.storage_size > self.bytes) {
+                return Err(absurd("stored chunk of bytes", &[chunk.storage_size]));
             }
         }
         Ok(shape.iter().map(|&axis| axis as usize).collect())
