@@ -203,10 +203,6 @@ impl Hdf5File {
             if !fits(&chunk_shape, possible.max(GREATEST_CHUNK)) {
                 return Err(absurd("chunk", &chunk_shape));
             }
-            let chunks = found.chunks().unwrap_or_default();
-            if let Some(chunk) = chunks.iter().find(|chunk| chunk.storage_size > self.bytes) {
-                return Err(absurd("stored chunk of bytes", &[chunk.storage_size]));
-            }
         }
         Ok(shape.iter().map(|&axis| axis as usize).collect())
     }
@@ -221,6 +217,13 @@ impl Hdf5File {
         let dtype = found.dtype().map_err(|error| self.error(dataset, error))?;
         if !T::is_read_from(&dtype) {
             return Err(self.error(dataset, format!("values of type {dtype}, expected {}", T::EXPECTED)));
+        }
+        // The library takes the memory of a chunk before it looks whether the file has so many bytes.
+        let chunks = found.chunks().unwrap_or_default();
+        if let Some(chunk) = chunks.iter().find(|chunk| chunk.storage_size > self.bytes) {
+            let (claimed, bytes) = (chunk.storage_size, self.bytes);
+            let reason = format!("a stored chunk of {claimed} bytes in a file of {bytes}; is it damaged?");
+            return Err(self.error(dataset, reason));
         }
         let values = found.read::<T>().map_err(|error| self.error(dataset, error))?;
         if values.len() != shape.iter().product::<usize>() {

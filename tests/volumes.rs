@@ -72,8 +72,7 @@ fn an_absurd_chunk_is_refused_before_memory_is_taken() {
     let damaged = Hdf5File::from_bytes(&path, std::fs::read(&path).unwrap()).unwrap();
     let error = volume_file::decode_hdf5(&damaged).unwrap_err().to_string();
     assert!(
-        error.contains("absurd_chunk.h5") && error.contains("the stored chunk of bytes [2888237055]"),
+        error.contains("absurd_chunk.h5, main: a stored chunk of 2888237055 bytes in a file of 5333"),
         "{error}"
     );
-    assert!(error.contains("cannot come from a file of 5333 bytes"), "{error}");
 }
