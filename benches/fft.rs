@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use aligned_vec::AVec;
 use num_complex::Complex32;
+use znn::Extent;
 use znn::fft::{Backend, Effort, Planner};
-use znn::volume::Extent;
 
 const EXTENTS: [Extent; 7] = [
     Extent::new(16, 16, 16),

@@ -25,12 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut y = vec![0.0; conv.output_len()];
     let mut dw = vec![0.0; conv.weights_len()];
 
-    println!(
-        "{problem}, batch {}, {} threads: {}",
-        conv.batch(),
-        engine.pool().threads(),
-        conv.decision().forward
-    );
+    println!("{problem}, batch {}, {} threads: {}", conv.batch(), engine.threads(), conv.decision().forward);
     // The first call touches fresh memory and prepares the weights.
     for call in ["first call", "second call"] {
         let start = Instant::now();

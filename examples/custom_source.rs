@@ -7,8 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use znn::conv::Choice;
 use znn::network::{Parameters, spec, weights_file};
-use znn::ops::loss::Loss;
-use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
+use znn::train::{Loss, Settings, StepOptions, TrainingStep, Wanted};
 use znn::{Engine, EngineOptions, Extent, Tensor};
 
 const ITERATIONS: usize = 300;

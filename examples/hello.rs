@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         result.channels(),
         result.extent()
     );
-    println!("{} threads, {}: {:.1?}", engine.pool().threads(), engine.kernels().isa(), start.elapsed());
+    println!("{} threads, {}: {:.1?}", engine.threads(), engine.isa(), start.elapsed());
     assert!(result.data().iter().all(|value| (0.0..=1.0).contains(value)));
     Ok(())
 }

@@ -34,8 +34,10 @@ pub struct EngineOptions {
     /// takes [`TuningFile::default_path`]. What is wrong with the file is told by [`Engine::take_warnings`].
     pub tuning: Option<PathBuf>,
     /// The number of workers for which plans divide the work; `None`: those that there are.
+    #[doc(hidden)]
     pub plan_threads: Option<usize>,
     /// Which ready task goes next.
+    #[doc(hidden)]
     pub policy: Policy,
     /// How many events of each worker are recorded, for a trace; `None`: nothing is recorded.
     pub events: Option<usize>,
@@ -115,11 +117,23 @@ impl Engine {
     }
 
     /// The engine with what `other` has measured or will measure, so that both choose the same algorithms.
+    #[doc(hidden)]
     pub fn with_measurements_of(self, other: &Self) -> Self {
         Self { tuner: Arc::clone(&other.tuner), ..self }
     }
 
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The instruction-set tier of the kernels.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
     /// The workers.
+    #[doc(hidden)]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -130,11 +144,13 @@ impl Engine {
     }
 
     /// The instruction-set tier.
+    #[doc(hidden)]
     pub fn kernels(&self) -> Kernels {
         self.kernels
     }
 
     /// Kernels and transforms.
+    #[doc(hidden)]
     pub fn tools(&self) -> Tools<'_> {
         Tools {
             kernels: self.kernels,
@@ -150,12 +166,14 @@ impl Engine {
     }
 
     /// A builder of plans for this engine.
+    #[doc(hidden)]
     pub fn plan(&self) -> crate::plan::PlanBuilder {
         crate::plan::PlanBuilder::new(self.plan_threads, self.deterministic)
     }
 
     /// What computes the passes of `problem`. A deterministic engine estimates where it is asked to measure; a fixed
     /// method leaves what it cannot compute to the [direct one](crate::conv::Method::or_direct).
+    #[doc(hidden)]
     pub fn method(&self, choice: Choice, problem: &Problem, passes: Passes) -> Decision {
         match choice {
             Choice::Fixed(method) => of_method(method, problem, passes, self.tools()),
@@ -167,6 +185,7 @@ impl Engine {
     }
 
     /// Measures what each pass of a layer costs.
+    #[doc(hidden)]
     pub fn costs(&self, decision: Decision, problem: &Problem, passes: Passes) -> Vec<PassCost> {
         costs(decision, problem, passes, &self.pool, self.tools())
     }

@@ -408,7 +408,7 @@ pub fn write_text(group: &mut GroupBuilder, name: &str, text: &str) {
     group.create_dataset(name).with_vlen_strings(&[text]).with_shape(&[]);
 }
 
-/// Writes the file to `path`, replacing what is there as a whole or not at all (see [`atomic_file`]).
+/// Writes the file to `path`, replacing what is there as a whole or not at all.
 ///
 /// # Errors
 /// Where the file system fails, or two objects have one name.

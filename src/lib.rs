@@ -25,7 +25,7 @@
 //! use znn::conv::Choice;
 //! use znn::engine::{Engine, EngineOptions};
 //! use znn::network::{Parameters, spec};
-//! use znn::ops::loss::Loss;
+//! use znn::train::Loss;
 //! use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
 //! use znn::volume::{Extent, Tensor};
 //!
@@ -89,29 +89,43 @@
 //! ```
 #![deny(unsafe_code)]
 
-pub mod atomic_file;
 pub mod conv;
 pub mod data;
-pub mod embed;
-pub mod engine;
-pub mod fft;
-pub mod hdf5;
+mod embed;
+mod engine;
+pub mod error;
 pub mod infer;
-pub mod machine;
 pub mod network;
-pub mod ops;
-pub mod plan;
-pub mod pool;
-pub mod segment;
-pub mod session;
-pub mod stats;
+mod session;
 pub mod trace;
 pub mod train;
-pub mod volume;
+mod volume;
 
-pub use conv::Problem;
+mod atomic_file;
+
+// Public because the program `znn`, the tests, the benchmarks and the fuzz targets are crates of their own. What is hidden,
+// here and in the modules above, is no part of the interface whose versions are counted (docs/versions.md).
+#[doc(hidden)]
+pub mod fft;
+#[doc(hidden)]
+pub mod hdf5;
+#[doc(hidden)]
+pub mod machine;
+#[doc(hidden)]
+pub mod ops;
+#[doc(hidden)]
+pub mod plan;
+#[doc(hidden)]
+pub mod pool;
+#[doc(hidden)]
+pub mod segment;
+#[doc(hidden)]
+pub mod stats;
+
+pub use conv::problem::{Problem, ProblemError};
 pub use embed::{Conv3d, Conv3dError, Conv3dOptions, Strides};
-pub use engine::{Engine, EngineOptions};
-pub use session::Session;
-pub use volume::{Extent, Tensor};
+pub use engine::{Engine, EngineError, EngineOptions};
+pub use session::{Session, SessionError, Training};
+pub use volume::{Extent, ParseExtentError, Tensor};
+#[doc(inline)]
 pub use znn_kernels::{Isa, Transfer};

@@ -7,7 +7,7 @@ use std::fs;
 use support::{Desk, NET, TRAIN};
 use znn::data::NumberType;
 use znn::network::weights_file;
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// Runs `arguments`, which must fail with a message that has all `parts`.
 fn refuse(desk: &Desk, arguments: &str, parts: &[&str]) {

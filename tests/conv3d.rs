@@ -3,8 +3,11 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use znn::conv::{Choice, Method, Passes, ProblemError};
-use znn::{Conv3d, Conv3dError, Conv3dOptions, Engine, EngineOptions, Extent, Problem, Strides, Transfer};
+use znn::conv::{Choice, Method, Passes};
+use znn::{
+    Conv3d, Conv3dError, Conv3dOptions, Engine, EngineOptions, Extent, Problem, ProblemError, Strides,
+    Transfer,
+};
 
 /// What f32 may cost, in units of the largest sum of the squares of an element's terms, by tiles of Winograd too.
 const TOLERANCE: f64 = 1.5e-5;

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use znn::conv::{Choice, Method};
-use znn::engine::{Engine, EngineOptions};
 use znn::network::{EdgeOp, Network, Parameters, spec};
-use znn::ops::loss::Loss;
 use znn::ops::repeat::average_blocks;
+use znn::train::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, EngineOptions, Extent, Tensor};
 
 /// Of the array's largest value.
 const TOLERANCE: f64 = 2e-5;

@@ -12,9 +12,9 @@ use znn::infer::{
     Border, DenseOptions, DensePlan, Flips, InferError, Input, Part, Pooling, Predictor, Stage, Tiling, dense,
 };
 use znn::network::{Network, Parameters};
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// Pooling, a max filter of another stride, dropout, crop and maxout, two outputs.
 const POOLED: &str = "

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use common::{Images, network, random};
 use znn::conv::{Choice, Method};
-use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{DenseOptions, dense};
 use znn::network::{Network, Parameters};
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep};
-use znn::volume::Extent;
+use znn::{Engine, EngineError, EngineOptions, Extent};
 use znn_kernels::Isa;
 
 const NETWORK: &str = "

@@ -6,7 +6,7 @@ use serde_json::Value;
 use support::{Desk, NET, TRAIN};
 use znn::data::NumberType;
 use znn::network::weights_file::{self, Model};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// Everything that a model has learned, and its state.
 fn bits(mut model: Model) -> Vec<u32> {

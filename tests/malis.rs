@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use znn::conv::Choice;
-use znn::engine::{Engine, EngineOptions};
 use znn::network::{Parameters, spec};
-use znn::ops::loss::Loss;
 use znn::segment::{Mode, Norm, Window, components, malis, weights};
+use znn::train::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, EngineOptions, Extent, Tensor};
 
 #[derive(Deserialize)]
 struct Case {

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use common::{Images, engine, network};
 use serde_json::{Value, json};
 use znn::conv::{Choice, Method};
-use znn::engine::Engine;
 use znn::network::weights_file;
 use znn::network::{Network, Parameters};
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::{
     Clip, Optimiser, OutputLoss, Place, Settings, StepOptions, Suspect, TrainingStep, Wanted, diagnose,
 };
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, Extent, Tensor};
 
 const OUTPUT: Extent = Extent::new(2, 3, 4);
 const STEPS: u64 = 20;

@@ -10,14 +10,13 @@ use std::sync::Arc;
 
 use support::{Desk, NET};
 use znn::conv::{Choice, Method};
-use znn::engine::{Engine, EngineOptions};
 use znn::hdf5::Hdf5File;
 use znn::network::hdf5_file::{self, Layout};
 use znn::network::weights_file;
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::report::metrics;
 use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, EngineOptions, Extent, Tensor};
 
 /// The folder of the stored networks.
 fn models() -> Option<PathBuf> {

@@ -4,9 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use znn::engine::{Engine, EngineOptions};
 use znn::plan::{Label, Plan};
 use znn::pool::{Class, Executor, GraphBuilder, Policy, Pool, PoolOptions};
+use znn::{Engine, EngineOptions};
 
 /// The system's allocator, counted.
 struct Counted;

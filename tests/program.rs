@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use support::{Desk, NET, TRAIN};
 use znn::network::weights_file::Model;
 use znn::train::report::metrics::{self, Phase, Record};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// Width and height of a PNG file, all of which is decoded.
 fn png_size(path: &Path) -> (u32, u32) {

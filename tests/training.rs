@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use common::{Images, engine, network};
 use znn::conv::{Choice, Method};
-use znn::engine::{Engine, EngineOptions};
 use znn::network::{EdgeOp, Network, NodeKind, Parameters};
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::{Settings, StepOptions, TrainingStep, check, natural_loss};
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 use znn_kernels::Transfer;
 
 const OUTPUT: Extent = Extent::new(2, 3, 4);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::{Desk, NET};
 use znn::data::{NumberType, VoxelSize, volume_file};
 use znn::network::{Parameters, spec, weights_file};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// A network that looks at one voxel.
 const POINT: &str = "\

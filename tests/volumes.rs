@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use znn::data::volume_file;
 use znn::data::{NumberType, VoxelSize};
 use znn::hdf5::Hdf5File;
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 const EXTENT: Extent = Extent::new(5, 9, 11);
 

@@ -2,7 +2,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use znn::data::formats::open_chunked;
-use znn::volume::Extent;
+use znn::Extent;
 
 /// The most voxels that are read of what a description claims; missing chunks cost nothing on the disk.
 const MOST: usize = 1 << 20;

@@ -2,7 +2,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use znn::network::{drawing, spec};
-use znn::volume::Extent;
+use znn::Extent;
 
 fuzz_target!(|bytes: &[u8]| {
     for parsed in [spec::parse(bytes, "net.znn"), spec::parse_toml(bytes, "net.toml")].into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use znn::data::formats::decode_nifti;
-use znn::volume::Extent;
+use znn::Extent;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(mut volume) = decode_nifti(Path::new("volume.nii"), Cursor::new(bytes.to_vec())) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use znn::data::formats::decode_npy;
-use znn::volume::Extent;
+use znn::Extent;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(mut volume) = decode_npy(Path::new("volume.npy"), Cursor::new(bytes.to_vec())) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use znn::data::tiff::Stack;
-use znn::volume::Extent;
+use znn::Extent;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(mut stack) = Stack::new(Path::new("volume.tif"), Cursor::new(bytes), true) {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use znn::conv::{Choice, Method};
-use znn::engine::{Engine, EngineOptions};
 use znn::network::spec;
 use znn::train::{Derivative, check, natural_loss};
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 
 use super::{CommandResult, Outcome, print, warn};
 

@@ -1,8 +1,8 @@
 //! What several commands let the user say about convolutions.
 
 use clap::Args;
+use znn::EngineOptions;
 use znn::conv::Accuracy;
-use znn::engine::EngineOptions;
 use znn::machine::memory::Bytes;
 use znn::train::job::Tuning;
 

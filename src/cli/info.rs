@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use znn::conv::{Choice, PassCost, Passes};
-use znn::engine::{Engine, EngineOptions};
 use znn::fft;
 use znn::machine::memory::{self, Bytes};
 use znn::machine::processor;
 use znn::network::{Network, Shapes, Summary, drawing, spec};
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 use znn_kernels::Isa;
 
 use super::convolutions::ConvolutionArgs;

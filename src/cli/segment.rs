@@ -9,7 +9,7 @@ use znn::segment::{self, BoundaryScores, Scores, WatershedOptions};
 use znn::train::report::Verbosity;
 use znn::train::report::picture::PictureError;
 use znn::train::report::preview::{self, Panel};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 use super::{CommandResult, Outcome, print};
 

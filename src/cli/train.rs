@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use toml::{Table, Value};
+use znn::Extent;
 use znn::trace;
 use znn::train::job::{Change, Job, JobError, cfg};
 use znn::train::report::metrics::{Phase, Record};
 use znn::train::report::{FileNames as ReportFiles, Reporter, ReporterOptions, Verbosity};
 use znn::train::{End, FileNames, Start, Trainer};
-use znn::volume::Extent;
 
 use super::interrupt::Interrupt;
 use super::{CommandResult, Outcome};

@@ -34,7 +34,7 @@ impl Method {
 
     /// The method itself where it can compute `problem`, else the direct one, which can compute any: spectra are of
     /// problems without stride, Winograd tiles of kernels of one or three taps without stride.
-    pub fn or_direct(self, problem: &Problem) -> Self {
+    pub(crate) fn or_direct(self, problem: &Problem) -> Self {
         let can = match self {
             Method::Direct => true,
             Method::Fft => problem.stride == Extent::ONE,
@@ -96,7 +96,7 @@ impl Passes {
     }
 
     /// Whether the weights do not change.
-    pub fn is_frozen(self) -> bool {
+    pub(crate) fn is_frozen(self) -> bool {
         self == Passes::Inference
     }
 }
@@ -129,13 +129,13 @@ impl Variant {
 
     /// Whether one [`Algorithm`](super::Algorithm) may be asked for the forward or the backward-data pass of several images,
     /// which use the same prepared weights. One of spectra remembers those of one image.
-    pub fn shares_weights(self) -> bool {
+    pub(crate) fn shares_weights(self) -> bool {
         self.method() != Method::Fft
     }
 
     /// The variant itself where it can compute `problem`: where its [method can](Method::or_direct) and the tiles fit the
     /// kernel; else the direct one.
-    pub fn or_direct(self, problem: &Problem) -> Self {
+    pub(crate) fn or_direct(self, problem: &Problem) -> Self {
         let fits = match self {
             Variant::Direct | Variant::WholeFft => true,
             Variant::TiledFft(size) => fft::fits(size, problem.kernel),
@@ -228,7 +228,7 @@ impl Decision {
     }
 
     /// Of each pass, [what can compute it](Variant::or_direct).
-    pub fn or_direct(self, problem: &Problem) -> Self {
+    pub(crate) fn or_direct(self, problem: &Problem) -> Self {
         Self {
             forward: self.forward.or_direct(problem),
             backward_data: self.backward_data.or_direct(problem),

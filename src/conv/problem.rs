@@ -90,7 +90,7 @@ impl Problem {
     }
 
     /// How far the kernel reaches beyond its first tap.
-    pub fn reach(&self) -> Extent {
+    pub(crate) fn reach(&self) -> Extent {
         self.kernel.zip(self.dilation, |k, d| (k - 1) * d)
     }
 
@@ -112,7 +112,7 @@ impl Problem {
     }
 
     /// The sizes as the kernels take them.
-    pub fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         Geometry {
             c_in: self.c_in,
             c_out: self.c_out,

@@ -1,11 +1,12 @@
 //! Mirror borders.
 
+#[cfg(test)]
 use crate::volume::{Extent, Tensor};
 
 /// The voxel of an axis of `n` voxels that is seen at `position` when the axis continues by symmetric reflection
 /// on both sides (the edge voxel is repeated: `... 1 0 | 0 1 ... n-1 | n-1 n-2 ...`), as often as needed.
 /// Panics when `n` is zero.
-pub fn reflect(position: isize, n: usize) -> usize {
+pub(crate) fn reflect(position: isize, n: usize) -> usize {
     let period = 2 * n as isize;
     let folded = position.rem_euclid(period) as usize;
     if folded < n { folded } else { 2 * n - 1 - folded }
@@ -14,7 +15,8 @@ pub fn reflect(position: isize, n: usize) -> usize {
 /// The image with mirror borders for a network with field of view `fov`: symmetric reflection, `(fov - 1) / 2`
 /// voxels before and `fov / 2` after, per axis, so that dense inference yields one output voxel for each voxel
 /// of `image`. `fov` must be at least one and `image` not empty.
-pub fn mirror_pad(image: &Tensor, fov: Extent) -> Tensor {
+#[cfg(test)]
+pub(crate) fn mirror_pad(image: &Tensor, fov: Extent) -> Tensor {
     let size = image.extent();
     let low = fov.zip(Extent::ONE, |f, one| (f - one) / 2);
     let extent = size + fov - Extent::ONE;

@@ -6,10 +6,13 @@
 //! [`Prefetcher`] prepares the next ones in the background. [`data_set`] reads the data sets of the original system.
 
 mod candidates;
+#[doc(hidden)]
 pub mod data_set;
 mod distort;
 mod error;
+#[doc(hidden)]
 pub mod formats;
+#[doc(hidden)]
 pub mod ini;
 mod mirror;
 mod patch;
@@ -19,6 +22,7 @@ mod rebalance;
 mod sampler;
 mod synthetic;
 mod target;
+#[doc(hidden)]
 pub mod tiff;
 mod training_volume;
 pub mod volume_file;
@@ -27,17 +31,24 @@ mod weighting;
 
 pub use distort::Distort;
 pub use error::DataError;
-pub use mirror::{mirror_pad, reflect};
+pub use formats::{MemoryReader, VolumeInfo, VolumeReader, VolumeWriter};
+#[cfg(test)]
+pub(crate) use mirror::mirror_pad;
+pub(crate) use mirror::reflect;
 pub use patch::{Orientation, Patch};
 pub use prefetch::Prefetcher;
 pub use preprocess::{Normalisation, ParsePreprocessError, Preprocess};
-pub use rebalance::{ClassCounts, ClassWeights, Rebalance};
+pub use rebalance::Rebalance;
 pub use sampler::{Augment, Sample, SampleOutput, Sampler, SamplerOptions};
 pub use synthetic::synthetic;
 pub use target::Target;
+#[doc(hidden)]
+pub use training_volume::check_finite;
 pub(crate) use training_volume::check_finite_at;
-pub use training_volume::{Label, LabelWarning, TrainingVolume, check_finite};
+pub use training_volume::{Label, LabelWarning, TrainingVolume};
 pub use voxel_size::VoxelSize;
 pub use weighting::OutputOptions;
 
-pub use crate::volume::{ByteOrder, NumberType};
+#[doc(hidden)]
+pub use crate::volume::ByteOrder;
+pub use crate::volume::NumberType;

@@ -12,7 +12,6 @@ use super::{DataError, Sample, Sampler};
 pub struct Prefetcher {
     /// `None` once the thread has ended.
     thread: Option<Worker>,
-    next: u64,
 }
 
 struct Worker {
@@ -43,12 +42,7 @@ impl Prefetcher {
             .name("znn-prefetch".to_owned())
             .spawn(run)
             .map_err(|e| DataError::Prefetch(e.to_string()))?;
-        Ok(Self { thread: Some(Worker { ready, used, handle }), next: first })
-    }
-
-    /// The iteration whose sample comes next.
-    pub fn next_iteration(&self) -> u64 {
-        self.next
+        Ok(Self { thread: Some(Worker { ready, used, handle }) })
     }
 
     /// Exchanges `sample`, whose memory is used again, for the next one.
@@ -62,7 +56,6 @@ impl Prefetcher {
             Ok(next) => {
                 // A closed channel means that the thread has ended, which the next call reports.
                 let _ = worker.used.send(mem::replace(sample, next));
-                self.next += 1;
                 Ok(())
             }
             Err(_) => Err(self.thread.take().map_or_else(stopped, Worker::reason)),
@@ -141,7 +134,6 @@ mod tests {
         let mut prefetcher = Prefetcher::new(sampler.clone(), 7, 2).unwrap();
         let (mut found, mut expected) = (sampler.new_sample(), sampler.new_sample());
         for iteration in 7..40 {
-            assert_eq!(prefetcher.next_iteration(), iteration);
             prefetcher.next(&mut found).unwrap();
             sampler.sample(iteration, &mut expected);
             assert_eq!(

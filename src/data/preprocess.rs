@@ -70,7 +70,7 @@ impl Preprocess {
     }
 
     /// The name on the command line and in files, which is also what is parsed.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Standard2d => "standard2d",
             Self::Standard3d => "standard3d",
@@ -134,12 +134,14 @@ impl Normalisation {
     }
 
     /// The numbers as bits, so that a file can keep them exactly.
+    #[doc(hidden)]
     pub fn to_bits(&self) -> Vec<[u64; 2]> {
         self.steps.iter().map(|step| [step.shift.to_bits(), step.scale.to_bits()]).collect()
     }
 
     /// The reverse of [`to_bits`](Self::to_bits), for a volume of so many channels and sections; `None` where the count is
     /// none of such a volume.
+    #[doc(hidden)]
     pub fn from_bits(bits: &[[u64; 2]], channels: usize, sections: usize) -> Option<Self> {
         let steps: Vec<Step> = bits
             .iter()

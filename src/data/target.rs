@@ -43,12 +43,12 @@ impl Target {
     }
 
     /// How many label voxels are needed before the first output voxel, along each axis.
-    pub fn context(self) -> usize {
+    pub(crate) fn context(self) -> usize {
         usize::from(self == Self::Affinity)
     }
 
-    /// Writes the target of `labels` to `target`, whose extent is that of `labels` less the
-    /// [`context`](Self::context). Panics when extents or channels do not match.
+    /// Writes the target of `labels` to `target`, whose extent is that of `labels`, for affinities
+    /// less one voxel at the beginning of each axis. Panics when extents or channels do not match.
     pub fn compute(self, labels: &Tensor, target: &mut Tensor) {
         self.check(labels, target);
         let copy = |source: &[f32], to: &mut [f32], value: fn(f32) -> f32| {
@@ -78,7 +78,7 @@ impl Target {
 
     /// Writes the mask of the target to `valid` (1 or 0): that of the voxel, for affinities the one or the other
     /// of the two voxels. Extents as for [`compute`](Self::compute).
-    pub fn mask(self, mask: &Tensor, valid: &mut Tensor) {
+    pub(crate) fn mask(self, mask: &Tensor, valid: &mut Tensor) {
         self.check(mask, valid);
         if self == Self::Affinity {
             with_predecessor(mask, valid, |voxel, predecessor| f32::from(voxel > 0.0 || predecessor > 0.0));

@@ -118,12 +118,12 @@ impl TrainingVolume {
     }
 
     /// The first label, one channel.
-    pub fn label(&self) -> &Tensor {
+    pub(crate) fn label(&self) -> &Tensor {
         &self.labels[0].values
     }
 
     /// Where the first label is valid (> 0), one channel; everywhere where absent.
-    pub fn mask(&self) -> Option<&Tensor> {
+    pub(crate) fn mask(&self) -> Option<&Tensor> {
         self.labels[0].mask.as_ref()
     }
 
@@ -133,7 +133,7 @@ impl TrainingVolume {
     }
 
     /// A warning where the valid voxels of the label are all zero or all positive.
-    pub fn warning(&self) -> Option<LabelWarning> {
+    pub(crate) fn warning(&self) -> Option<LabelWarning> {
         let is_valid = |i: usize| self.mask().is_none_or(|mask| mask.data()[i] > 0.0);
         let mut seen = [false; 2];
         for (i, &label) in self.label().data().iter().enumerate() {

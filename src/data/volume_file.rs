@@ -88,6 +88,7 @@ impl Format {
 }
 
 /// The file or folder that a name of a volume means, without what says its format or the place in it.
+#[doc(hidden)]
 pub fn file_of(path: &Path) -> PathBuf {
     match Format::of(path) {
         Format::Hdf5 { path, .. } | Format::Chunked { path, .. } => path,
@@ -98,11 +99,13 @@ pub fn file_of(path: &Path) -> PathBuf {
 
 /// Whether volumes of that name are made of chunks, each in a file: such can be written by several processes, and gone on
 /// with.
+#[doc(hidden)]
 pub fn is_chunked(path: &Path) -> bool {
     matches!(Format::of(path), Format::Chunked { .. })
 }
 
 /// Whether files of that name hold several channels.
+#[doc(hidden)]
 pub fn has_channels(path: &Path) -> bool {
     !matches!(Format::of(path), Format::Tiff | Format::Doubles)
 }
@@ -115,7 +118,7 @@ pub fn open(path: &Path) -> Result<Box<dyn VolumeReader>, DataError> {
     open_as(path, false)
 }
 
-/// As [`open`]; colours of a TIFF are segment ids as in [`tiff::read_labels`](super::tiff::read_labels).
+/// As [`open`]; colours of a TIFF are segment ids `r * 65536 + g * 256 + b`.
 fn open_as(path: &Path, is_label: bool) -> Result<Box<dyn VolumeReader>, DataError> {
     match Format::of(path) {
         Format::Hdf5 { path, dataset } => open_hdf5(&path, &dataset),
@@ -172,8 +175,7 @@ pub fn read_image(path: &Path) -> Result<Tensor, DataError> {
     one_channel(path, open_as(path, false)?.as_mut())
 }
 
-/// Reads a label or a mask of one channel; colours of a TIFF give segment ids as in
-/// [`tiff::read_labels`](super::tiff::read_labels).
+/// Reads a label or a mask of one channel; colours of a TIFF give segment ids `r * 65536 + g * 256 + b`.
 ///
 /// # Errors
 /// As [`read_image`].
@@ -212,6 +214,7 @@ fn whole(path: &Path, reader: &mut dyn VolumeReader) -> Result<Tensor, DataError
 ///
 /// # Errors
 /// Where it is no volume, or a number is too large to be exact.
+#[doc(hidden)]
 pub fn decode_hdf5(file: &Hdf5File) -> Result<Tensor, DataError> {
     whole(file.path(), formats::hdf5_in_memory(file)?.as_mut())
 }

@@ -19,11 +19,12 @@ impl VoxelSize {
     }
 
     /// The length of the unit in metres, where it is a known one.
-    pub fn metres(&self) -> Option<f64> {
+    pub(crate) fn metres(&self) -> Option<f64> {
         UNITS.iter().find(|(names, _)| names[0] == self.unit).map(|&(_, metres)| metres)
     }
 
     /// The same size in another unit, one of [`metres`](Self::metres); itself where its own is unknown.
+    #[doc(hidden)]
     pub fn in_unit(&self, unit: &str) -> Self {
         let wanted = Self { unit: short(unit).to_owned(), ..self.clone() };
         match (self.metres(), wanted.metres()) {

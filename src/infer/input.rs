@@ -30,13 +30,8 @@ impl<'a> Input<'a> {
         self
     }
 
-    /// Images, of all volumes together.
-    pub fn channels(&self) -> usize {
-        self.volumes.iter().map(|volume| volume.reader.info().channels).sum()
-    }
-
     /// Voxels of each.
-    pub fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> Extent {
         self.volumes[0].reader.info().extent
     }
 
@@ -44,6 +39,7 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// Where a volume cannot be read, or a voxel is not finite.
+    #[doc(hidden)]
     pub fn patch(&mut self, origin: [isize; 3], extent: Extent) -> Result<Tensor, DataError> {
         let [first, others @ ..] = &mut self.volumes[..] else { unreachable!("at least one") };
         let mut patch = first.patch(origin, extent)?;
@@ -122,8 +118,9 @@ mod tests {
         let (a, b) = (make(1, 0), make(2, 100));
         let input = |volume| Input::new(Box::new(MemoryReader::new(volume)), Normalisation::NONE, "a");
         let mut both = input(&a).with(input(&b));
-        assert_eq!((both.channels(), both.extent()), (3, extent));
+        assert_eq!(both.extent(), extent);
         let patch = both.patch([0; 3], extent).unwrap();
+        assert_eq!(patch.channels(), 3);
         assert_eq!((patch.channel(0), patch.channel(2)), (a.channel(0), b.channel(1)));
     }
 

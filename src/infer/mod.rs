@@ -15,12 +15,15 @@ use std::sync::Arc;
 
 pub use cascade::{ParsePoolingError, Pooling, Stage};
 pub use dense::{Border, DenseOptions, dense};
-pub use flips::{Flips, ParseFlipsError, Symmetry};
+pub use flips::{Flips, ParseFlipsError};
 pub use input::Input;
 pub use plan::DensePlan;
+#[doc(hidden)]
 pub use progress::{ParseShardError, Progress, Shard, SharedPlan, fingerprint};
 pub use run::Part;
-pub use tiling::{Block, Tiling};
+use tiling::Block;
+#[doc(hidden)]
+pub use tiling::Tiling;
 
 use crate::conv::{Choice, Passes, Problem};
 use crate::data::DataError;

@@ -153,12 +153,14 @@ impl<'a> DensePlan<'a> {
 
     /// The tiles and blocks, replaced by those of a plan that is gone on with.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_tiles(self, tile: Extent, step: Extent, chunk: Option<Extent>, fragments: &[bool]) -> Self {
         let tiling = Tiling::exact(self.output, tile, Extent::ZERO).with_blocks(step.min(tile));
         Self { tiling, chunk, fragments: fragments.to_vec(), ..self }
     }
 
     /// Which stages are computed by fragments.
+    #[doc(hidden)]
     pub fn fragments(&self) -> &[bool] {
         &self.fragments
     }
@@ -179,11 +181,13 @@ impl<'a> DensePlan<'a> {
     }
 
     /// The extent of the blocks, which are parts of tiles.
+    #[doc(hidden)]
     pub fn step(&self) -> Extent {
         self.tiling.step()
     }
 
     /// The chunk that the output should have.
+    #[doc(hidden)]
     pub fn chunk(&self) -> Option<Extent> {
         self.chunk
     }

@@ -93,6 +93,7 @@ impl Tiling {
     }
 
     /// The blocks of all numbers.
+    #[cfg(test)]
     pub fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
         let tiling = *self;
         (0..tiling.counts().len()).map(move |index| tiling.block(index))

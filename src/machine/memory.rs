@@ -33,7 +33,7 @@ const OPTION_UNITS: [(&str, u32); 5] = [("T", 40), ("G", 30), ("M", 20), ("K", 1
 
 impl Bytes {
     /// As an option, without rounding.
-    pub fn exact(self) -> String {
+    pub(crate) fn exact(self) -> String {
         let is_whole = |&&(_, shift): &&(&str, u32)| self.0.is_multiple_of(1 << shift);
         let (unit, shift) = OPTION_UNITS.iter().find(is_whole).expect("any number is a multiple of one");
         format!("{}{unit}", self.0 >> shift)

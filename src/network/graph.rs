@@ -222,7 +222,7 @@ impl Network {
     }
 
     /// The edge whose weights an edge computes with: itself, unless it shares another's.
-    pub fn weight_owner(&self, edge: EdgeId) -> EdgeId {
+    pub(crate) fn weight_owner(&self, edge: EdgeId) -> EdgeId {
         match self[edge].op {
             EdgeOp::Conv { share: Some(owner), .. } => owner,
             _ => edge,
@@ -230,7 +230,7 @@ impl Network {
     }
 
     /// The blocks over which the kernels of an edge are constant.
-    pub fn weight_blocks(&self, edge: EdgeId) -> Blocks {
+    pub(crate) fn weight_blocks(&self, edge: EdgeId) -> Blocks {
         match self[edge].op {
             EdgeOp::Conv { size, repeat, .. } => Blocks { kernel: size, repeat },
             _ => Blocks::NONE,
@@ -259,6 +259,7 @@ impl Network {
     }
 
     /// The number of parameters of a node group that training changes; `None` where it has none.
+    #[doc(hidden)]
     pub fn bias_len(&self, node: NodeId) -> Option<usize> {
         let len = self.node_tensors(node).len() * self[node].size;
         (len > 0).then_some(len)
@@ -276,11 +277,13 @@ impl Network {
     }
 
     /// Whether the maps of a node are probabilities by a softmax of the network's own.
+    #[doc(hidden)]
     pub fn gives_probabilities(&self, node: NodeId) -> bool {
         self[node].kind == NodeKind::Softmax
     }
 
     /// The same network without the softmax in which it ends, where it does: what it gives are the raw scores.
+    #[doc(hidden)]
     pub fn without_softmax(&self) -> Self {
         let mut network = self.clone();
         for node in self.outputs().filter(|&node| self.gives_probabilities(node)) {
@@ -290,7 +293,7 @@ impl Network {
     }
 
     /// The same network without training constants of its own: all groups take those of the trainer.
-    pub fn without_rates(&self) -> Self {
+    pub(crate) fn without_rates(&self) -> Self {
         let mut network = self.clone();
         network.edges.iter_mut().for_each(|edge| edge.update = UpdateOverrides::default());
         network.nodes.iter_mut().for_each(|node| node.update = UpdateOverrides::default());
@@ -301,7 +304,7 @@ impl Network {
     /// densely, in tiles of any size. It is not so where images are padded, made smaller by a stride or enlarged: such a
     /// network gives images of their own to inputs of certain sizes. Max pooling does no harm: see
     /// [`to_dense`](Network::to_dense).
-    pub fn is_uniform(&self) -> bool {
+    pub(crate) fn is_uniform(&self) -> bool {
         self.edges.iter().all(|edge| match edge.op {
             EdgeOp::Conv { pad, downsample, .. } => pad == Extent::ZERO && downsample == Extent::ONE,
             EdgeOp::MaxPool { size, downsample, pad } => downsample == size && pad == Extent::ZERO,
@@ -312,8 +315,8 @@ impl Network {
 
     /// The same network for dense inference: every max pooling becomes a max filter of the same window whose stride
     /// is that window, so that all that follows is dilated instead of being computed on a smaller image. Each voxel
-    /// of the dense output is what the pooled network computes for the patch around that voxel. A network that is not
-    /// [uniform](Network::is_uniform) stays as it is.
+    /// of the dense output is what the pooled network computes for the patch around that voxel. A network with
+    /// padding, strided convolution, average pooling, deconvolution or upsampling stays as it is.
     pub fn to_dense(&self) -> Self {
         let mut dense = self.clone();
         if !self.is_uniform() {

@@ -38,7 +38,7 @@ pub enum Init {
 
 impl Init {
     /// Whether it depends on the number of connections, so that it makes no sense for biases.
-    pub fn needs_fan(&self) -> bool {
+    pub(crate) fn needs_fan(&self) -> bool {
         matches!(self, Init::Xavier | Init::Msra)
     }
 

@@ -5,11 +5,14 @@
 //! It is read from the text format `.znn` ([`spec`]) and is valid by construction: [`Network::new`] refuses graphs
 //! that cannot be computed, so that what follows has no cases to check.
 
+#[doc(hidden)]
 pub mod drawing;
 mod graph;
+#[doc(hidden)]
 pub mod hdf5_file;
 mod init;
 mod lower;
+#[doc(hidden)]
 pub mod model_file;
 mod op;
 mod parameters;
@@ -25,11 +28,16 @@ pub use graph::{
     Edge, EdgeId, GroupKind, GroupName, Network, Node, NodeId, ParameterCounts, UpdateOverrides,
 };
 pub use init::Init;
+#[doc(hidden)]
 pub use lower::{Gradients, Lowering, Phase};
+pub use model_file::ModelFileError;
 pub use op::{EdgeOp, NodeKind, Normalise, Statistics};
 pub use parameters::{Parameter, Parameters};
 pub use seed::{NotSeeded, NotSeededReason};
-pub use shape::{Frame, NodeShape, ShapeError, Shapes};
+#[doc(hidden)]
+pub use shape::Frame;
+pub use shape::{NodeShape, ShapeError, Shapes};
+#[doc(hidden)]
 pub use summary::Summary;
 pub use validate::NetworkError;
 pub use weight_shape::WeightShape;

@@ -35,7 +35,7 @@ pub enum NodeKind {
 
 impl NodeKind {
     /// The word that stands for it in a network file.
-    pub fn keyword(&self) -> &'static str {
+    pub(crate) fn keyword(&self) -> &'static str {
         match self {
             NodeKind::Input => "input",
             NodeKind::Sum => "sum",
@@ -75,6 +75,7 @@ pub enum Statistics {
 
 impl Statistics {
     /// The fraction, of running ones.
+    #[doc(hidden)]
     pub fn fraction(self) -> Option<f32> {
         match self {
             Statistics::Own => None,
@@ -177,6 +178,7 @@ pub enum EdgeOp {
 
 impl EdgeOp {
     /// The word that stands for it in a network file.
+    #[doc(hidden)]
     pub fn keyword(&self) -> &'static str {
         match self {
             EdgeOp::Conv { .. } => "conv",
@@ -196,12 +198,12 @@ impl EdgeOp {
     }
 
     /// Whether map `i` of the output depends on map `i` of the input alone, so that both groups have one size.
-    pub fn is_one_to_one(&self) -> bool {
+    pub(crate) fn is_one_to_one(&self) -> bool {
         !matches!(self, EdgeOp::Conv { .. } | EdgeOp::Deconv { .. } | EdgeOp::Slice { .. })
     }
 
     /// The factor by which the operation raises the dilation of all that follows.
-    pub fn stride(&self) -> Extent {
+    pub(crate) fn stride(&self) -> Extent {
         match *self {
             EdgeOp::Conv { stride, .. } | EdgeOp::MaxFilter { stride, .. } => stride,
             _ => Extent::ONE,

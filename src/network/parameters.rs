@@ -54,7 +54,7 @@ impl Parameter {
     }
 
     /// Drops the mean squared gradients.
-    pub fn forget_variance(&mut self) {
+    pub(crate) fn forget_variance(&mut self) {
         self.variance.clear();
     }
 }
@@ -135,6 +135,7 @@ impl Parameters {
     }
 
     /// All groups of parameters: the convolutions, then the transfer nodes, in the order of the file.
+    #[doc(hidden)]
     pub fn groups_mut<'a>(
         &'a mut self,
         network: &'a Network,
@@ -149,17 +150,19 @@ impl Parameters {
     }
 
     /// The updates that the optimiser has done: what its means are over.
+    #[doc(hidden)]
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
     /// Says how many updates the optimiser has done.
+    #[doc(hidden)]
     pub fn set_updates(&mut self, updates: u64) {
         self.updates = updates;
     }
 
     /// Lets the optimiser begin anew: momentum and variance are those of no update.
-    pub fn forget_updates(&mut self) {
+    pub(crate) fn forget_updates(&mut self) {
         for parameter in self.edges.iter_mut().chain(&mut self.nodes).flatten() {
             parameter.momentum.fill(0.0);
             parameter.variance.clear();

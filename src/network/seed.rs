@@ -52,7 +52,7 @@ impl Parameters {
     }
 
     /// As [`seed_from`](Self::seed_from), but with the momentum.
-    pub fn resume_from(&mut self, network: &Network, model: &Model) -> Vec<NotSeeded> {
+    pub(crate) fn resume_from(&mut self, network: &Network, model: &Model) -> Vec<NotSeeded> {
         self.copy_from(network, model, true)
     }
 

@@ -273,6 +273,7 @@ impl Network {
     /// The bytes without which nothing of the network can be computed: its parameters, and the images at both ends
     /// of its largest edge. What a plan needs is known only after it was made; this tells before whether trying
     /// makes sense.
+    #[doc(hidden)]
     pub fn least_bytes(&self, shapes: &Shapes) -> u64 {
         let images = |id: NodeId| self[id].size * shapes[id].extent.len();
         let edges = self.edges().iter().map(|edge| images(edge.input) + images(edge.output));

@@ -32,11 +32,13 @@ impl WeightShape {
 
     /// The weights that do the same, from the order of the original system: `[c_in][c_out][kz][ky][kx]` and true
     /// convolution, `W[o][i][k] = V[i][o][K - 1 - k]`. Panics where the length is not that of the shape.
+    #[doc(hidden)]
     pub fn from_convolution_order<T: Copy>(&self, convolution: &[T]) -> Vec<T> {
         self.reordered(convolution, |c_out, c_in| c_in * self.c_out + c_out, (self.c_out, self.c_in))
     }
 
     /// The inverse of [`WeightShape::from_convolution_order`].
+    #[doc(hidden)]
     pub fn to_convolution_order<T: Copy>(&self, correlation: &[T]) -> Vec<T> {
         self.reordered(correlation, |c_in, c_out| c_out * self.c_in + c_in, (self.c_in, self.c_out))
     }

@@ -161,7 +161,7 @@ pub enum WeightsFileError {
     },
 }
 
-/// Writes a model to `path`, replacing what is there as a whole or not at all (see [`atomic_file`]).
+/// Writes a model to `path`, replacing what is there as a whole or not at all.
 ///
 /// # Errors
 /// Where the file system fails, and where a value is not finite: training has failed then, and the last good file

@@ -11,6 +11,7 @@ use crate::volume::{Extent, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// A loss that judges each value by itself.
+    #[doc(hidden)]
     Values(znn_kernels::Loss),
     /// The cross entropy of the softmax over the maps of each voxel.
     Softmax,

@@ -38,13 +38,13 @@ impl Optimiser {
     pub const SGD: Self = Self::Sgd { nesterov: false };
 
     /// Whether it keeps the mean of squared gradients.
-    pub fn has_variance(self) -> bool {
+    pub(crate) fn has_variance(self) -> bool {
         matches!(self, Self::Adam { .. })
     }
 
     /// What update number `update`, from 1, multiplies the learning rate and the root of the mean squared gradient by,
     /// because both means start at 0.
-    pub fn corrections(self, update: u64) -> [f64; 2] {
+    pub(crate) fn corrections(self, update: u64) -> [f64; 2] {
         match self {
             Self::Sgd { .. } => [1.0; 2],
             Self::Adam { beta1, beta2, .. } => {
@@ -91,7 +91,7 @@ pub mod settings {
     pub const FIRST: usize = 4;
     /// 1 for the last patch of a batch, else 0.
     pub const LAST: usize = 5;
-    /// The [corrections](super::Optimiser::corrections) of the update.
+    /// The corrections of the update, see `Optimiser::corrections`.
     pub const CORRECTIONS: std::ops::Range<usize> = 6..8;
     /// The number of columns.
     pub const LEN: usize = 8;

@@ -152,11 +152,6 @@ impl PlanBuilder {
         self.splits
     }
 
-    /// Whether results must not depend on the number of threads.
-    pub fn is_deterministic(&self) -> bool {
-        self.deterministic
-    }
-
     /// The part `index` of `0..len` cut into `parts` nearly equal parts, each but the last a multiple of `unit`.
     pub fn part(len: usize, unit: usize, parts: usize, index: usize) -> Range<usize> {
         let units = len.div_ceil(unit);

@@ -294,6 +294,7 @@ impl Plan {
     }
 
     /// The number of tasks of an iteration.
+    #[cfg(test)]
     pub fn tasks(&self) -> usize {
         self.shared.tasks.len()
     }

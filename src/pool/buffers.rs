@@ -43,6 +43,7 @@ impl<T> Buffers<T> {
     }
 
     /// The number of buffers, taken or not.
+    #[cfg(test)]
     pub fn capacity(&self) -> usize {
         self.cells.len()
     }

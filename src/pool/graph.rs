@@ -158,7 +158,6 @@ pub struct Graph {
     pub(super) sources: Box<[u32]>,
     /// Ranks below are gated, the others deferred.
     pub(super) n_gated: u32,
-    pub(super) critical_path: u64,
 }
 
 impl Graph {
@@ -194,11 +193,6 @@ impl Graph {
         self.costs[task.index()]
     }
 
-    /// Whether a step waits for `task`.
-    pub fn class(&self, task: TaskId) -> Class {
-        if self.ranks[task.index()] < self.n_gated { Class::Gated } else { Class::Deferred }
-    }
-
     /// The longest path of edges inside an iteration where each task takes its `time`, by task: its length and its tasks.
     pub fn longest_path(&self, time: impl Fn(TaskId) -> f64) -> (f64, Vec<TaskId>) {
         // By rank: the path from there to the end, and its next rank.
@@ -220,18 +214,9 @@ impl Graph {
         (length, tasks)
     }
 
-    /// The estimated time of one iteration on one worker, in nanoseconds (T_1 of Brent's theorem).
-    pub fn total_cost(&self) -> u64 {
-        self.costs.iter().map(|&cost| u64::from(cost)).sum()
-    }
-
-    /// The estimated time of the longest path of edges inside an iteration, in nanoseconds (T_inf of Brent's theorem).
-    pub fn critical_path(&self) -> u64 {
-        self.critical_path
-    }
-
     /// Runs one iteration in the calling thread, in order of rank: what one worker does when nothing disturbs it. The
     /// order is fixed, and no other thread is needed.
+    #[cfg(test)]
     pub fn run_serial(&self, mut work: impl FnMut(TaskId)) {
         self.tasks.iter().for_each(|&task| work(task));
     }

@@ -4,7 +4,7 @@
 //!   carried to the next one.
 //! * [`Pool`] owns the workers; [`Topology`] says where they are pinned and whom they steal from.
 //! * [`Executor`] runs a graph on a pool, one iteration a call, without lock or allocation in the steady state.
-//! * [`simulate`] runs a graph in virtual time on a machine that is not there.
+//! * [`simulate()`] runs a graph in virtual time on a machine that is not there.
 //! * [`ConvergentSum`] adds the results of tasks that converge on one node, almost wait-free.
 //!
 //! The pool knows tasks and priorities and nothing of what they compute. `README.md` beside this file explains the

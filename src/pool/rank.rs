@@ -83,7 +83,6 @@ pub(super) fn graph(builder: &GraphBuilder) -> Result<Graph, GraphError> {
         exits: exits.collect(),
         sources: sources.into(),
         n_gated: gated.iter().filter(|&&gated| gated).count() as u32,
-        critical_path: critical_path(builder, &order, &successors),
         ranks: ranks.into(),
     })
 }
@@ -145,15 +144,6 @@ fn by_priority(
         (!gated[task as usize], Reverse(path[task as usize]), converges_on, task)
     });
     ranked
-}
-
-fn critical_path(builder: &GraphBuilder, order: &[u32], successors: &Adjacency) -> u64 {
-    let mut path = vec![0_u64; order.len()];
-    for &task in order.iter().rev() {
-        let longest = successors.of(task).iter().map(|&after| path[after as usize]).max().unwrap_or(0);
-        path[task as usize] = longest + u64::from(builder.costs[task as usize]);
-    }
-    path.into_iter().max().unwrap_or(0)
 }
 
 /// Checks that no task can report to a run of its successor before the last run of that successor has ended.

@@ -44,16 +44,16 @@ pub enum TraceError {
 #[serde(rename_all = "camelCase")]
 pub struct TraceFile {
     /// What viewers show.
-    pub trace_events: Vec<TraceEvent>,
+    pub(crate) trace_events: Vec<TraceEvent>,
     /// The unit in which viewers show times: `ns`.
-    pub display_time_unit: String,
+    pub(crate) display_time_unit: String,
     /// What the format has no place for; viewers leave it out.
-    pub znn: Pool,
+    pub(crate) znn: Pool,
 }
 
 /// What the events do not tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// The number of workers. Their lanes are the threads 0, 1, ...; the lane after them is that of the callers.
     pub workers: usize,
     /// How many events there was no room for; they are older than those kept.
@@ -64,7 +64,7 @@ pub struct Pool {
 
 /// A graph of tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TraceGraph {
+pub(crate) struct TraceGraph {
     /// Its number, as [`Args::graph`].
     pub graph: u32,
     /// Its tasks, as [`Args::task`].
@@ -75,7 +75,7 @@ pub struct TraceGraph {
 
 /// A task of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TraceTask {
+pub(crate) struct TraceTask {
     /// What it works for; empty for a task that stands only between others.
     pub layer: String,
     /// Its pass.
@@ -88,7 +88,7 @@ pub struct TraceTask {
 
 /// An event; see the [format](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TraceEvent {
+pub(crate) struct TraceEvent {
     /// What is shown.
     pub name: String,
     /// `task`, `idle`, `step`, or empty for names of lanes.
@@ -110,7 +110,7 @@ pub struct TraceEvent {
 /// Details of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Args {
+pub(crate) struct Args {
     /// The name of a lane.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -136,7 +136,7 @@ pub struct Args {
 
 impl TraceFile {
     /// The trace of what a pool has recorded.
-    pub fn new(recording: &Recording) -> Self {
+    pub(crate) fn new(recording: &Recording) -> Self {
         let mut graphs: Vec<TraceGraph> = recording.graphs.iter().map(graph).collect();
         let workers = recording.workers.len();
         let lanes = (0..workers).map(|worker| format!("worker {worker}")).chain(["caller".to_owned()]);

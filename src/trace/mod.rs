@@ -7,7 +7,7 @@
 mod file;
 mod report;
 
-pub use file::{Args, TraceError, TraceEvent, TraceFile, TraceGraph, TraceTask};
+pub use file::{TraceError, TraceFile};
 pub use report::Report;
 
 /// The events of each worker that are kept where a trace is asked for: the last ones of a long run.

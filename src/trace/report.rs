@@ -10,20 +10,20 @@ use crate::stats::median;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// From the first to the last event.
-    pub span: f64,
+    pub(crate) span: f64,
     /// Events that the trace has lost.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Each worker's time.
-    pub workers: Vec<WorkerTimes>,
+    pub(crate) workers: Vec<WorkerTimes>,
     /// Each layer and pass, the longest first.
-    pub passes: Vec<PassTimes>,
+    pub(crate) passes: Vec<PassTimes>,
     /// Each graph that ran whole iterations, the longest first.
-    pub graphs: Vec<GraphTimes>,
+    pub(crate) graphs: Vec<GraphTimes>,
 }
 
 /// What a worker did with its time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WorkerTimes {
+pub(crate) struct WorkerTimes {
     /// In tasks.
     pub busy: f64,
     /// Looking for one.
@@ -40,7 +40,7 @@ pub struct WorkerTimes {
 
 /// The tasks of one layer and pass.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PassTimes {
+pub(crate) struct PassTimes {
     /// The layer.
     pub layer: String,
     /// The pass.
@@ -59,7 +59,7 @@ pub struct PassTimes {
 
 /// A graph's iterations.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GraphTimes {
+pub(crate) struct GraphTimes {
     /// Its number.
     pub graph: u32,
     /// Its tasks.
@@ -283,7 +283,7 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Args, TraceTask};
+    use super::super::file::{Args, TraceTask};
     use super::*;
 
     fn task(tid: usize, ts: f64, dur: f64, task: u32, stolen_from: Option<u32>) -> TraceEvent {

@@ -4,6 +4,7 @@
 //! keys of the one below ([`Job::from_layers`]). The complete job is stored beside the checkpoints, so that a run
 //! is resumed from its folder alone.
 
+#[doc(hidden)]
 pub mod cfg;
 mod checks;
 mod groups;
@@ -16,14 +17,14 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::schedule::{Schedule, ScheduleKind};
-use super::step::{Clip, Optimiser};
+use super::{Clip, Optimiser};
 use crate::atomic_file;
 use crate::conv::{Accuracy, Choice};
 use crate::data::ini::IniError;
 use crate::data::{Augment, Distort, Preprocess, Rebalance};
 use crate::engine::Engine;
 use crate::machine::memory::Bytes;
-use crate::network::hdf5_file::Layout;
+pub use crate::network::hdf5_file::Layout;
 use crate::network::spec::SpecError;
 use crate::volume::Extent;
 pub use groups::{ClassWeighting, Groups, InputJob, NoClassWeights, OutputJob, RebalanceKind, Text};
@@ -327,6 +328,7 @@ pub enum JobError {
 
 /// A key whose value differs between two jobs.
 #[derive(Clone, Debug, PartialEq)]
+#[doc(hidden)]
 pub struct Change {
     /// The key.
     pub key: String,
@@ -389,6 +391,7 @@ impl Job {
 
     /// The job of the layers, each overriding those before it: the defaults (those of [`Job::demo`] where a layer
     /// asks for it), then `layers` in order. The result is validated.
+    #[doc(hidden)]
     pub fn from_layers(layers: &[Table]) -> Result<Self, JobError> {
         let mut merged = Table::new();
         for layer in layers {
@@ -405,6 +408,7 @@ impl Job {
 
     /// The layer written in a file: only the keys that it names, checked for name and type, with its paths made
     /// relative to the file's folder.
+    #[doc(hidden)]
     pub fn read_layer(path: &Path) -> Result<Table, JobError> {
         let text = std::fs::read_to_string(path).map_err(|source| JobError::Io {
             path: path.to_owned(),
@@ -421,6 +425,7 @@ impl Job {
     }
 
     /// All keys with their values.
+    #[doc(hidden)]
     pub fn to_table(&self) -> Table {
         Table::try_from(self).expect("every field of a job is representable in TOML")
     }
@@ -437,6 +442,7 @@ impl Job {
     }
 
     /// The keys whose values differ in `now`, in alphabetical order; the folder `out` aside.
+    #[doc(hidden)]
     pub fn changes(&self, now: &Self) -> Vec<Change> {
         let (before, now) = (self.to_table(), now.to_table());
         let text = |value: Option<&Value>| value.map_or("unset".to_owned(), Value::to_string);
@@ -450,7 +456,7 @@ impl Job {
     }
 
     /// How weights follow their gradients.
-    pub fn optimiser(&self) -> Optimiser {
+    pub(crate) fn optimiser(&self) -> Optimiser {
         let Self { nesterov, beta1, beta2, epsilon, .. } = *self;
         match self.optimiser {
             OptimiserKind::Sgd => Optimiser::Sgd { nesterov },
@@ -460,7 +466,7 @@ impl Job {
     }
 
     /// How far gradients may go.
-    pub fn clip(&self) -> Clip {
+    pub(crate) fn clip(&self) -> Clip {
         Clip {
             value: self.clip_value.map(|bound| bound as f32),
             norm: self.clip_norm.map(|bound| bound as f32),
@@ -468,7 +474,7 @@ impl Job {
     }
 
     /// The learning rate over the iterations.
-    pub fn schedule(&self) -> Schedule {
+    pub(crate) fn schedule(&self) -> Schedule {
         Schedule {
             kind: self.schedule,
             eta: self.eta,
@@ -481,7 +487,7 @@ impl Job {
     }
 
     /// What is done to training patches.
-    pub fn augmentation(&self) -> Augment {
+    pub(crate) fn augmentation(&self) -> Augment {
         let symmetries = if self.augment { Augment::ALL } else { Augment::NONE };
         let &Self { rotate, brightness, contrast, missing_section, misalign, blur, .. } = self;
         let distort = Distort { rotate, brightness, contrast, missing_section, misalign, blur };

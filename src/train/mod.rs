@@ -13,12 +13,28 @@ mod step;
 mod trainer;
 mod validation;
 
-pub use check::{CheckError, Derivative, check, natural_loss};
+pub use check::natural_loss;
+#[doc(hidden)]
+pub use check::{CheckError, Derivative, check};
+
+#[doc(hidden)]
 pub use diagnosis::{DiagnosisError, Finding, Place, Summary, Suspect, diagnose};
 pub use error::TrainError;
+#[doc(hidden)]
 pub use hdf5_run::{import, records, statistics};
+#[doc(hidden)]
 pub use samples::preview;
-pub use step::{
-    Clip, Inspection, Optimiser, Outcome, OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted,
-};
-pub use trainer::{End, FileNames, Start, Trainer, notes};
+#[doc(hidden)]
+pub use step::Inspection;
+pub use step::{OutputLoss, Settings, StepError, StepOptions, TrainingStep, Wanted};
+#[doc(hidden)]
+pub use trainer::notes;
+pub use trainer::{End, FileNames, Start, Trainer};
+
+pub use crate::ops::loss::{Loss, Outcome};
+pub use crate::ops::update::{Clip, Optimiser};
+
+/// Which pairs of voxels affinities join or part: weights of their gradients.
+pub mod malis {
+    pub use crate::segment::{Mode, Norm, Window};
+}

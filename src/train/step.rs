@@ -14,10 +14,8 @@ use crate::machine::memory::{self, TooLittleMemory};
 use crate::network::{
     EdgeId, Lowering, Network, NodeId, Parameter, Parameters, Phase, ShapeError, Shapes, UpdateOverrides,
 };
-pub use crate::ops::loss::Outcome;
-use crate::ops::loss::{self, Loss};
-pub use crate::ops::update::{Clip, Optimiser};
-use crate::ops::update::{REPORT_ROWS, Rule, Shared, Target, Updates, settings};
+use crate::ops::loss::{self, Loss, Outcome};
+use crate::ops::update::{Clip, Optimiser, REPORT_ROWS, Rule, Shared, Target, Updates, settings};
 use crate::ops::{Maps, Site, copy, guard};
 use crate::plan::{Buffer, Label, Plan, PlanBuilder, PlanError};
 use crate::segment;
@@ -43,6 +41,7 @@ pub struct StepOptions {
     /// How convolutions are computed, where the network's file does not say.
     pub algorithm: Choice,
     /// Keep a copy of all values and gradients of an iteration for [`TrainingStep::inspect`].
+    #[doc(hidden)]
     pub inspect: bool,
 }
 
@@ -359,6 +358,7 @@ impl TrainingStep {
     }
 
     /// [`run`](Self::run) in the calling thread, without any scheduling: see [`Plan::step_in_order`].
+    #[doc(hidden)]
     pub fn run_in_order(
         &mut self,
         inputs: &[&Tensor],
@@ -457,6 +457,7 @@ impl TrainingStep {
 
     /// Whether a gradient of the iteration before the last one was not finite. Where one is not, or a loss, nothing is
     /// updated by it; nor by the iteration after such a gradient.
+    #[doc(hidden)]
     pub fn had_fault(&self) -> bool {
         self.fault[0] != 0.0
     }

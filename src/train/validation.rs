@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Outcome;
 use super::groups::OutputGroup;
 use super::job::Job;
 use super::report::ClassScore;
-use super::step::Outcome;
 use crate::data::{Patch, Sample, SampleOutput, Sampler, Target};
 use crate::engine::Engine;
 use crate::infer::{InferError, Predictor};

@@ -45,11 +45,13 @@ impl Extent {
     }
 
     /// `op` of each axis of `self` and `other`.
+    #[doc(hidden)]
     pub fn zip(self, other: Self, mut op: impl FnMut(usize, usize) -> usize) -> Self {
         Self::new(op(self.z, other.z), op(self.y, other.y), op(self.x, other.x))
     }
 
     /// Whether `test` holds along each axis.
+    #[doc(hidden)]
     pub fn all(self, other: Self, mut test: impl FnMut(usize, usize) -> bool) -> bool {
         test(self.z, other.z) && test(self.y, other.y) && test(self.x, other.x)
     }

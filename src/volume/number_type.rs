@@ -83,7 +83,7 @@ impl NumberType {
     }
 
     /// The type of that [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|number| number.name() == name)
     }
 
@@ -98,7 +98,7 @@ impl NumberType {
     }
 
     /// The type and byte order of a NumPy description such as `<f4`; truth values (`|b1`) are bytes.
-    pub fn from_numpy(text: &str) -> Option<(Self, ByteOrder)> {
+    pub(crate) fn from_numpy(text: &str) -> Option<(Self, ByteOrder)> {
         let order = match text.as_bytes().first()? {
             b'<' | b'|' | b'=' => ByteOrder::Little,
             b'>' => ByteOrder::Big,
@@ -121,7 +121,7 @@ impl NumberType {
     }
 
     /// As NumPy describes the type, little-endian: `<f4`.
-    pub const fn to_numpy(self) -> &'static str {
+    pub(crate) const fn to_numpy(self) -> &'static str {
         match self {
             Self::U8 => "|u1",
             Self::U16 => "<u2",
@@ -140,7 +140,7 @@ impl NumberType {
     ///
     /// # Errors
     /// Where an integer is too large to be exact in f32: what was found and what was expected.
-    pub fn decode(self, bytes: &[u8], order: ByteOrder, values: &mut Vec<f32>) -> Result<(), String> {
+    pub(crate) fn decode(self, bytes: &[u8], order: ByteOrder, values: &mut Vec<f32>) -> Result<(), String> {
         macro_rules! numbers {
             ($type:ty, $convert:expr) => {{
                 let convert: fn($type) -> Result<f32, String> = $convert;
@@ -171,7 +171,7 @@ impl NumberType {
     }
 
     /// The bytes of `values`, little-endian. Integers are rounded and limited to the range of the type, NaN becomes 0.
-    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+    pub(crate) fn encode(self, values: &[f32]) -> Vec<u8> {
         macro_rules! bytes {
             ($convert:expr) => {{
                 let mut bytes = Vec::with_capacity(values.len() * self.bytes());

@@ -81,13 +81,13 @@ impl Tensor {
     }
 
     /// The maps in `channels`. Panics where there are not so many.
-    pub fn channels_of(&self, channels: Range<usize>) -> Self {
+    pub(crate) fn channels_of(&self, channels: Range<usize>) -> Self {
         let len = self.extent.len();
         Self::from_slice(channels.len(), self.extent, &self.data[channels.start * len..channels.end * len])
     }
 
     /// The maps of both, these first. Panics where the extents differ.
-    pub fn joined(&self, other: &Tensor) -> Self {
+    pub(crate) fn joined(&self, other: &Tensor) -> Self {
         assert_eq!(self.extent, other.extent, "maps of one extent");
         let mut data = AVec::with_capacity(64, self.data.len() + other.data.len());
         data.extend_from_slice(&self.data);

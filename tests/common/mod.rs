@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use znn::engine::{Engine, EngineOptions};
 use znn::network::{Network, spec};
 use znn::train::{TrainingStep, Wanted};
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, EngineOptions, Extent, Tensor};
 
 pub fn engine(threads: usize, deterministic: bool) -> Engine {
     Engine::new(&EngineOptions { threads: Some(threads), deterministic, ..EngineOptions::default() })

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use znn::data::synthetic;
 use znn::data::{NumberType, tiff};
 use znn::network::weights_file::{self, Model};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// Two convolutions with pooling and dropout between them; the field of view is 2,8,8.
 pub const NET: &str = "\

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use engine::Extent;
-use engine::session::{Session, SessionError, Training};
+use engine::{Session, SessionError, Training};
 
 use crate::engine::{Engine, give};
 use crate::memory::{free, path, put, reference, slice, slice_mut};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::Extent;
 use engine::infer::InferError;
-use engine::session::{Session, SessionError, Training};
+use engine::{Session, SessionError, Training};
 use engine::train::StepError;
 use numpy::{PyArray4, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use znn::Extent;
 use znn::network::{Network, spec};
-use znn::volume::Extent;
 
 /// The widths of the figures: maps of each hidden layer.
 pub const WIDTHS: [usize; 12] = [5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120];

@@ -7,12 +7,11 @@ use std::time::Instant;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use znn::engine::{Engine, EngineOptions};
 use znn::ops::pool::{self, Maximum};
 use znn::ops::{Maps, Site, transfer};
 use znn::plan::{Buffer, Label, Plan, PlanBuilder};
 use znn::stats::median;
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 use znn_kernels::Transfer;
 
 use super::super::{CommandResult, Outcome};

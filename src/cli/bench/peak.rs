@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use znn::engine::{Engine, EngineOptions};
 use znn::plan::{Label, PlanBuilder, PlanError};
+use znn::{Engine, EngineOptions};
 use znn_kernels::{Isa, Kernels};
 
 use super::super::{CommandResult, Outcome, print};

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use znn::conv::Choice;
-use znn::engine::Engine;
 use znn::infer::Predictor;
 use znn::network::{Network, NodeId, Parameters};
-use znn::ops::loss::Loss;
 use znn::plan::PlanError;
 use znn::trace::TraceFile;
+use znn::train::Loss;
 use znn::train::{Outcome, Settings, StepOptions, TrainingStep, Wanted};
-use znn::volume::{Extent, Tensor};
+use znn::{Engine, Extent, Tensor};
 
 use super::contest::Contestant;
 

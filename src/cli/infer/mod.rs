@@ -10,7 +10,6 @@ use clap::Args;
 use znn::conv::Choice;
 use znn::data::data_set::DataImage;
 use znn::data::{Preprocess, volume_file};
-use znn::engine::{Engine, EngineError, EngineOptions};
 use znn::infer::{Border, DenseOptions, Flips, Pooling, Shard, Stage};
 use znn::machine::memory::Bytes;
 use znn::network::model_file::{self, ModelFileError};
@@ -20,7 +19,7 @@ use znn::train::job::{JobError, cfg};
 use znn::train::report::Verbosity;
 use znn::train::report::preview::{self, Panel};
 use znn::train::{FileNames, notes};
-use znn::volume::Extent;
+use znn::{Engine, EngineError, EngineOptions, Extent};
 use znn_kernels::Isa;
 
 use self::output::Format;

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use znn::data::formats::{VolumeInfo, VolumeWriter};
 use znn::data::{DataError, NumberType, VoxelSize, volume_file};
 use znn::infer::{Part, Progress};
-use znn::volume::{Extent, Tensor};
+use znn::{Extent, Tensor};
 
 /// How a voxel of the output is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

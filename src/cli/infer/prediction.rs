@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use indicatif::{ProgressBar, ProgressStyle};
 use znn::data::formats::VolumeReader;
 use znn::data::{DataError, Normalisation, Preprocess, volume_file};
-use znn::engine::Engine;
 use znn::infer::{
     DenseOptions, DensePlan, InferError, Input, Progress, Shard, SharedPlan, Stage, fingerprint,
 };
@@ -16,7 +15,7 @@ use znn::network::weights_file::Model;
 use znn::train::job::LossKind;
 use znn::train::notes;
 use znn::train::report::Verbosity;
-use znn::volume::Extent;
+use znn::{Engine, Extent};
 
 use super::output::{Files, Kind};
 use crate::cli::interrupt::Interrupt;

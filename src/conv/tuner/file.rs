@@ -85,7 +85,7 @@ pub struct TuningFile {
 impl TuningFile {
     /// The file at `path`, which need not exist, for measurements with this tier, number of threads, accuracy and
     /// [workspace](crate::conv::Tools::workspace).
-    pub fn new(path: PathBuf, isa: Isa, threads: usize, accuracy: Accuracy, workspace: usize) -> Self {
+    pub(crate) fn new(path: PathBuf, isa: Isa, threads: usize, accuracy: Accuracy, workspace: usize) -> Self {
         let commit = env!("ZNN_GIT_HASH");
         let version = format!("{} {commit}", env!("CARGO_PKG_VERSION"));
         let setting = Setting {
@@ -111,7 +111,7 @@ impl TuningFile {
     ///
     /// # Errors
     /// Where the file cannot be read, or is no tuning file.
-    pub fn read(&self) -> Result<HashMap<(Problem, Passes), Decision>, TuningFileError> {
+    pub(crate) fn read(&self) -> Result<HashMap<(Problem, Passes), Decision>, TuningFileError> {
         // Another build of this version may be able to do more: its decisions are not for this one.
         let is_possible = |entry: &Entry| entry.decision == entry.decision.or_direct(&entry.problem);
         let entries = self.entries()?.into_iter();
@@ -124,7 +124,12 @@ impl TuningFile {
     ///
     /// # Errors
     /// Where the file is no tuning file, or cannot be written.
-    pub fn add(&self, problem: Problem, passes: Passes, decision: Decision) -> Result<(), TuningFileError> {
+    pub(crate) fn add(
+        &self,
+        problem: Problem,
+        passes: Passes,
+        decision: Decision,
+    ) -> Result<(), TuningFileError> {
         let fail = |source| TuningFileError::Io { path: self.path.clone(), action: "write", source };
         let _lock = self.lock().map_err(fail)?;
         let mut entries = self.entries()?;

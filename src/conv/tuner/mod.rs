@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use file::{TuningFile, TuningFileError};
+pub use file::TuningFile;
 pub use measure::{PassCost, costs};
 pub use model::{estimate, of_method};
 

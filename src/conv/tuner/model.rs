@@ -16,7 +16,7 @@ pub fn estimate(problem: &Problem, passes: Passes, tools: Tools<'_>) -> Decision
 }
 
 /// The decision for a layer all of whose passes are by `method`, in the variants that the model prefers; by the direct
-/// method where `method` [cannot](Method::or_direct) compute the problem.
+/// method where `method` cannot compute the problem.
 pub fn of_method(method: Method, problem: &Problem, passes: Passes, tools: Tools<'_>) -> Decision {
     match method.or_direct(problem) {
         Method::Direct => Decision::all(Variant::Direct),

@@ -25,14 +25,6 @@ pub fn read(path: &Path) -> Result<Tensor, DataError> {
     decode(path, open(path)?, false)
 }
 
-/// As [`read`], and 8-bit RGB pages give `r * 65536 + g * 256 + b`.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_labels(path: &Path) -> Result<Tensor, DataError> {
-    decode(path, open(path)?, true)
-}
-
 fn open(path: &Path) -> Result<BufReader<File>, DataError> {
     // The system opens a folder and fails at the first read, in words about the inside of the file.
     if path.is_dir() {
@@ -59,7 +51,7 @@ pub struct Stack<R: Read + Seek> {
 }
 
 impl Stack<BufReader<File>> {
-    /// Opens a stack of gray pages, or also of 8-bit RGB pages, as [`read_labels`].
+    /// Opens a stack of gray pages, or also of 8-bit RGB pages, which give `r * 65536 + g * 256 + b`.
     ///
     /// # Errors
     /// As [`read`], but for what is wrong with the voxels.

@@ -171,6 +171,7 @@ impl<'a> Lowering<'a> {
 
 impl Network {
     /// The sizes of a convolution in images of these shapes; `None` for other edges.
+    #[doc(hidden)]
     pub fn problem(&self, edge: EdgeId, shapes: &Shapes) -> Option<Problem> {
         let EdgeOp::Conv { pad, downsample, .. } = self[edge].op else { return None };
         let weights = self.used_weight_shape(edge)?;
@@ -189,6 +190,7 @@ impl Network {
     }
 
     /// The passes of an edge in training: nobody wants the gradient of an input.
+    #[doc(hidden)]
     pub fn passes(&self, edge: EdgeId) -> Passes {
         match self[self[edge].input].kind {
             NodeKind::Input => Passes::FirstLayer,
@@ -197,6 +199,7 @@ impl Network {
     }
 
     /// How a convolution is computed: where the choice is free, what the network's file asks for (key `fft`).
+    #[doc(hidden)]
     pub fn algorithm(&self, edge: EdgeId, choice: Choice) -> Choice {
         match (choice, self[edge].op) {
             (Choice::Fixed(_), _) => choice,

@@ -25,6 +25,7 @@ impl Frame {
     }
 
     /// The output for an input of this extent; `None` where it has no voxel or does not work.
+    #[cfg(test)]
     pub fn output(&self, input: Extent) -> Option<Extent> {
         let output = input.checked_sub(self.margin)?;
         self.largest(output).filter(|&largest| largest == output)
@@ -37,7 +38,7 @@ impl Network {
     /// # Errors
     /// Where no size works, or inputs grow by another number of voxels than outputs: such a network does not give a voxel
     /// for a voxel.
-    pub fn frame(&self) -> Result<Frame, ShapeError> {
+    pub(crate) fn frame(&self) -> Result<Frame, ShapeError> {
         /// Larger than the product of the strides of any network of this field.
         const FAR: usize = 1 << 10;
         let strides = strides(self)?;

@@ -126,6 +126,7 @@ pub fn read(path: &Path) -> Result<Parsed, SpecError> {
 }
 
 /// Whether the name of the file says that it is TOML.
+#[doc(hidden)]
 pub fn is_toml(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }

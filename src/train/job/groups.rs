@@ -67,7 +67,7 @@ pub type Groups<T> = BTreeMap<String, T>;
 
 impl Job {
     /// What the input group `name` gets.
-    pub fn input(&self, name: &str) -> InputJob {
+    pub(crate) fn input(&self, name: &str) -> InputJob {
         let own = self.inputs.get(name).cloned().unwrap_or_default();
         let or = |own: Vec<PathBuf>, job: &[PathBuf]| if own.is_empty() { job.to_vec() } else { own };
         InputJob {
@@ -78,7 +78,7 @@ impl Job {
     }
 
     /// What the output group `name` learns; every key but `classes` and `masks` has a value.
-    pub fn output(&self, name: &str) -> OutputJob {
+    pub(crate) fn output(&self, name: &str) -> OutputJob {
         let own = self.outputs.get(name).cloned().unwrap_or_default();
         let has_labels = !own.labels.is_empty();
         let or = |own: Vec<PathBuf>, job: &[PathBuf]| if own.is_empty() { job.to_vec() } else { own };
@@ -160,7 +160,7 @@ pub enum ClassWeighting {
 
 impl ClassWeighting {
     /// The factors that are given.
-    pub fn factors(&self) -> Vec<f32> {
+    pub(crate) fn factors(&self) -> Vec<f32> {
         match self {
             Self::Given(factors) => factors.iter().map(|&factor| factor as f32).collect(),
             Self::None | Self::Balanced => Vec::new(),

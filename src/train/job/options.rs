@@ -28,7 +28,7 @@ pub enum Target {
 
 impl Target {
     /// The target of a network with `channels` output maps, or `None` where it cannot have so many.
-    pub fn with_channels(self, channels: usize) -> Option<data::Target> {
+    pub(crate) fn with_channels(self, channels: usize) -> Option<data::Target> {
         match (self, channels) {
             (Target::Boundary, 1 | 2) => Some(data::Target::Boundary { channels }),
             (Target::Affinity, 3) => Some(data::Target::Affinity),
@@ -39,7 +39,7 @@ impl Target {
     }
 
     /// The numbers of output maps that a network for this target may have, in words.
-    pub fn expected_channels(self) -> &'static str {
+    pub(crate) fn expected_channels(self) -> &'static str {
         match self {
             Target::Boundary => "1 or 2",
             Target::Affinity => "3",
@@ -60,7 +60,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The loss as asked for; see [`LossKind::resolve`] for the choice behind `auto`.
+/// The loss as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
@@ -81,7 +81,7 @@ impl LossKind {
     ///
     /// # Errors
     /// The softmax of a single channel, which is 1 whatever the network does.
-    pub fn resolve(self, target: data::Target) -> Result<Self, JobError> {
+    pub(crate) fn resolve(self, target: data::Target) -> Result<Self, JobError> {
         match (self, target) {
             (LossKind::Auto, data::Target::Boundary { channels: 1 } | data::Target::Raw) => {
                 Ok(LossKind::Square)
@@ -155,7 +155,7 @@ pub enum Malis {
 
 impl Malis {
     /// The mode, if there is one.
-    pub fn mode(self) -> Option<Mode> {
+    pub(crate) fn mode(self) -> Option<Mode> {
         match self {
             Malis::Off => None,
             Malis::Pairs => Some(Mode::Plain(Norm::None)),
@@ -193,6 +193,7 @@ pub enum Tuning {
 
 impl Tuning {
     /// The path that is meant, where there is one.
+    #[doc(hidden)]
     pub fn path(&self) -> Option<PathBuf> {
         match self {
             Tuning::Auto => TuningFile::default_path(),
@@ -250,7 +251,7 @@ pub enum IsaChoice {
 
 impl IsaChoice {
     /// The tier that is meant on this machine, which may lack it ([`Isa::is_available`]).
-    pub fn isa(self) -> Isa {
+    pub(crate) fn isa(self) -> Isa {
         match self {
             IsaChoice::Auto => Isa::best(),
             IsaChoice::Scalar => Isa::Scalar,

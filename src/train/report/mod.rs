@@ -4,11 +4,16 @@
 //! `metrics.jsonl`, `curve.png` and `preview.png` in the folder of the run.
 
 mod chart;
+#[doc(hidden)]
 pub mod comparison;
-pub mod curve;
+mod curve;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod picture;
+#[doc(hidden)]
 pub mod preview;
+#[doc(hidden)]
 pub mod progress;
 mod reporter;
 mod tensorboard;

@@ -137,11 +137,13 @@ impl Reporter {
     }
 
     /// The history so far.
+    #[doc(hidden)]
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
     /// Says `line` on standard error, above the progress bar, unless quiet.
+    #[doc(hidden)]
     pub fn say(&self, line: &str) {
         self.progress.say(line);
     }

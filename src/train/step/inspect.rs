@@ -8,6 +8,7 @@ use crate::volume::Tensor;
 impl TrainingStep {
     /// What the last iteration computed; for a step made with [`StepOptions::inspect`](super::StepOptions::inspect), else all
     /// `None`.
+    #[doc(hidden)]
     pub fn inspect(&mut self) -> Result<Inspection, PlanError> {
         let mut found = Inspection {
             values: vec![None; self.network.nodes().len()],

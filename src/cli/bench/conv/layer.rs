@@ -5,10 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use znn::conv::{self, Decision, Destination, Layer, Passes, Problem};
-use znn::engine::Engine;
+use znn::conv::{self, Decision, Destination, Layer, Passes};
 use znn::plan::{Label, Plan};
-use znn::volume::Extent;
+use znn::{Engine, Extent, Problem};
 use znn_kernels::Transfer;
 
 use super::super::table::Case;
@@ -225,7 +224,7 @@ mod tests {
             stride: Extent::ONE,
             padding: Extent::ZERO,
         };
-        let engine = Engine::new(&znn::engine::EngineOptions { threads: Some(1), ..Default::default() });
+        let engine = Engine::new(&znn::EngineOptions { threads: Some(1), ..Default::default() });
         let engine = engine.unwrap();
         for (c_in, passes) in [(1, 2.0), (2, 3.0)] {
             let case = case(c_in);

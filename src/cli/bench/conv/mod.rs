@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 use znn::conv::{Accuracy, Choice};
-use znn::engine::{Engine, EngineOptions};
 use znn::stats::median;
+use znn::{Engine, EngineOptions};
 
 use self::layer::{LayerCase, Pass};
 use super::super::{CommandResult, Outcome};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use znn::Extent;
 use znn::network::{Network, spec};
-use znn::volume::Extent;
 
 use super::super::paper::Family;
 use super::super::table::Case;

@@ -9,8 +9,7 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 use znn::conv::{Accuracy, Choice};
-use znn::engine::{Engine, EngineOptions};
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 
 pub use self::server::serve;
 

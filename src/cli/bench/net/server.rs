@@ -8,9 +8,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use znn::conv::{Accuracy, Choice, Method};
-use znn::engine::{Engine, EngineOptions};
 use znn::network::{Network, spec};
-use znn::volume::Extent;
+use znn::{Engine, EngineOptions, Extent};
 use znn_kernels::Isa;
 
 use super::super::super::{CommandResult, Outcome, print};

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use znn::engine::{Engine, EngineOptions};
 use znn::pool::{Activity, Graph, Load, TaskId};
 use znn::stats::median;
+use znn::{Engine, EngineOptions};
 
 use super::super::contest::Contestant;
 use super::super::runner::{Subject, Trainer};

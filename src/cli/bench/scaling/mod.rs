@@ -12,9 +12,9 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 use znn::conv::Choice;
-use znn::engine::{Engine, EngineOptions};
 use znn::pool::{Machine, Overheads, Policy, simulate};
 use znn::trace;
+use znn::{Engine, EngineOptions};
 
 use self::measure::Profile;
 use super::super::{CommandResult, Outcome, print};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde::Serialize;
+use znn::Extent;
 use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Normalise, Shapes};
-use znn::volume::Extent;
 use znn_kernels::Transfer;
 
 use super::super::side::{Mode, Side};

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use znn::conv::Problem;
 use znn::stats::median;
-use znn::volume::Extent;
+use znn::{Extent, Problem};
 
 use super::super::child::AnsweringChild;
 use super::super::figures::RivalTime;

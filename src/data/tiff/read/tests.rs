@@ -257,7 +257,10 @@ fn isbi_2012() {
     }
     for (name, sections) in [("train", 20), ("val", 4)] {
         let image = read(&folder.join(format!("{name}-volume.tif"))).unwrap();
-        let label = read_labels(&folder.join(format!("{name}-labels.tif"))).unwrap();
+        let label = {
+            let path = folder.join(format!("{name}-labels.tif"));
+            decode(&path, open(&path).unwrap(), true).unwrap()
+        };
         assert_eq!(image.extent(), Extent::new(sections, 512, 512));
         assert_eq!(label.extent(), image.extent());
         assert!(image.data().iter().all(|v| (0.0..=255.0).contains(v)));

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use znn::conv::Choice;
-use znn::engine::{Engine, EngineOptions};
 use znn::infer::Predictor;
 use znn::network::{Parameters, spec};
-use znn::ops::loss::Loss;
+use znn::train::Loss;
 use znn::train::{Inspection, Settings, StepOptions, TrainingStep, Wanted};
-use znn::volume::Tensor;
+use znn::{Engine, EngineOptions, Tensor};
 
 use super::*;
 use crate::cli::bench::side::{Answer, Question};
