@@ -14,6 +14,24 @@ use crate::pool::{Policy, Pool, PoolError, PoolOptions};
 use crate::trace::TraceFile;
 
 /// How an [`Engine`] is made.
+///
+/// ```
+/// use znn::conv::{Accuracy, TuningFile};
+/// use znn::{Engine, EngineOptions, Isa};
+///
+/// let options = EngineOptions {
+///     threads: Some(2),
+///     isa: Some(Isa::Scalar),
+///     accuracy: Accuracy::Fast,
+///     // At most 64 MiB for what the algorithm of a layer derives from weights and images.
+///     workspace: Some(64 << 20),
+///     // What is measured serves later runs of the program.
+///     tuning: TuningFile::default_path(),
+///     ..Default::default()
+/// };
+/// assert_eq!(Engine::new(&options)?.isa(), Isa::Scalar);
+/// # Ok::<(), znn::EngineError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
     /// Worker threads; `None`: one for each core that the process may use.
@@ -44,6 +62,14 @@ pub struct EngineOptions {
 }
 
 /// An engine could not be made.
+///
+/// ```
+/// use znn::error::PoolError;
+/// use znn::{Engine, EngineError, EngineOptions};
+///
+/// let error = Engine::new(&EngineOptions { threads: Some(0), ..Default::default() }).err().expect("no thread");
+/// assert!(matches!(error, EngineError::Pool(PoolError::NoThread)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The tier is not one of this machine.
@@ -64,8 +90,12 @@ pub enum EngineError {
 /// use znn::{Engine, EngineOptions};
 ///
 /// let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?;
-/// assert_eq!(engine.pool().threads(), 2);
-/// # Ok::<(), znn::engine::EngineError>(())
+/// println!("{} threads, {}", engine.threads(), engine.isa());
+/// assert_eq!(engine.threads(), 2);
+/// assert!(!engine.is_deterministic());
+/// // Nothing is recorded, and there is no file of measurements that could be wrong.
+/// assert!(engine.trace().is_none() && engine.take_warnings().is_empty());
+/// # Ok::<(), znn::EngineError>(())
 /// ```
 pub struct Engine {
     pool: Pool,

@@ -3,19 +3,23 @@
 //!
 //! | to do | see |
 //! |---|---|
-//! | convolve arrays of one's own: forward and both backward passes | [`Conv3d`] |
+//! | to have threads, kernels and measurements | [`Engine`]; several may live in one process |
+//! | convolve arrays of one's own: forward and both backward passes | [`Conv3d`]; `examples/conv3d.rs`, `train_by_hand.rs` |
 //! | apply and train a network on arrays of one's own | [`Session`] |
-//! | describe a network | [`network::spec`], the text format; [`network::Network`] |
-//! | own threads, kernels and measurements | [`engine::Engine`]; several may live in one process |
-//! | train step by step, on images of one's own | [`train::TrainingStep`] |
+//! | describe a network | [`network::spec`], the text format and TOML; [`network::Network`] |
+//! | train step by step, on images of one's own | [`train::TrainingStep`]; `examples/custom_source.rs` |
 //! | train as the program does, with files, validation and checkpoints | [`train::job::Job`], [`train::Trainer`] |
-//! | run a network over a volume of any size | [`infer::dense`] |
-//! | see what the threads do | [`trace`] |
+//! | run a network over a volume | [`infer::dense`]; `examples/hello.rs` |
+//! | run it over a volume larger than memory | [`infer::DensePlan`] |
 //! | keep parameters | [`network::weights_file`] |
 //! | read, write and sample volumes | [`data`] |
+//! | choose how convolutions are computed, and how exactly | [`conv`] |
+//! | see what the threads do | [`trace`] |
 //!
-//! Images are [`volume::Tensor`]s, row-major `[map][z][y][x]`; sizes are [`volume::Extent`]s in the order z, y, x.
-//! Errors are values; panics are for programming errors. `ARCHITECTURE.md` explains how it works inside.
+//! Images are [`Tensor`]s, row-major `[map][z][y][x]`; sizes are [`Extent`]s in the order z, y, x. All numbers are `f32`.
+//! Errors are values, and those that several modules share are in [`error`]; panics are for programming errors, which the
+//! documentation of an item names. What is documented here is what [versions](https://semver.org) are counted by;
+//! `ARCHITECTURE.md` explains how it works inside.
 //!
 //! A network that learns to blur:
 //!
@@ -23,11 +27,9 @@
 //! use std::sync::Arc;
 //!
 //! use znn::conv::Choice;
-//! use znn::engine::{Engine, EngineOptions};
 //! use znn::network::{Parameters, spec};
-//! use znn::train::Loss;
-//! use znn::train::{Settings, StepOptions, TrainingStep, Wanted};
-//! use znn::volume::{Extent, Tensor};
+//! use znn::train::{Loss, Settings, StepOptions, TrainingStep, Wanted};
+//! use znn::{Engine, EngineOptions, Extent, Tensor};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let text = "
@@ -127,5 +129,23 @@ pub use embed::{Conv3d, Conv3dError, Conv3dOptions, Strides};
 pub use engine::{Engine, EngineError, EngineOptions};
 pub use session::{Session, SessionError, Training};
 pub use volume::{Extent, ParseExtentError, Tensor};
+/// ```
+/// use znn::Isa;
+///
+/// // The tiers of this machine, the most portable first.
+/// let tiers: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect();
+/// assert_eq!((tiers[0], *tiers.last().unwrap()), (Isa::Scalar, Isa::best()));
+/// assert_eq!("avx2".parse(), Ok(Isa::Avx2));
+/// assert_eq!(Isa::Avx2.name(), "avx2");
+/// ```
 #[doc(inline)]
-pub use znn_kernels::{Isa, Transfer};
+pub use znn_kernels::Isa;
+/// ```
+/// use znn::Transfer;
+///
+/// assert_eq!(Transfer::IDENTITY, Transfer::Linear { scale: 1.0, shift: 0.0 });
+/// let scaled = Transfer::Tanh { amplitude: 1.7159, slope: 2.0 / 3.0 };
+/// assert_ne!(scaled, Transfer::RectifyLinear);
+/// ```
+#[doc(inline)]
+pub use znn_kernels::Transfer;

@@ -17,6 +17,18 @@ use crate::train::{
 use crate::volume::{Extent, Tensor};
 
 /// A [`Session`] cannot do what was asked.
+///
+/// ```
+/// use std::sync::Arc;
+/// use znn::{Engine, EngineOptions, Extent, Session, SessionError};
+///
+/// # let engine = Arc::new(Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?);
+/// let session = Session::load(&engine, "examples/networks/hello.znn".as_ref(), 1)?;
+/// // The field of view is 5 x 9 x 9 voxels.
+/// let error = session.output_extent(Extent::new(4, 12, 12)).unwrap_err();
+/// assert!(matches!(error, SessionError::TooSmall { .. }), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -75,6 +87,22 @@ pub enum SessionError {
 }
 
 /// How a [`Session`] trains.
+///
+/// ```
+/// use znn::Training;
+/// use znn::train::{Clip, Optimiser};
+///
+/// let adam = Optimiser::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
+/// let training = Training {
+///     rate: 1e-3,
+///     weight_decay: 1e-4,
+///     optimiser: adam,
+///     batch: 4,
+///     clip: Clip { norm: Some(1.0), ..Clip::default() },
+///     ..Training::default()
+/// };
+/// assert_eq!(training.momentum, 0.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training {
     /// The learning rate of groups without one of their own.
@@ -110,15 +138,19 @@ impl Default for Training {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use znn::session::{Session, Training};
-/// use znn::{Engine, EngineOptions, Extent};
+/// use znn::conv::Choice;
+/// use znn::network::{Parameters, spec};
+/// use znn::{Engine, EngineOptions, Extent, Session, Training};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let engine = Arc::new(Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?);
-/// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/networks/hello.znn");
-/// let mut session = Session::load(&engine, path.as_ref(), 1)?;
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let parameters = Parameters::init(&network, 1);
+/// // Without measurements, for an example that is quick.
+/// let mut session = Session::new(&engine, network, parameters)?.with_algorithm(Choice::Estimate);
 ///
 /// let image = Extent::new(6, 12, 12);
+/// assert_eq!(session.fov(), Extent::new(5, 9, 9));
 /// let output = session.output_extent(image)?;
 /// assert_eq!(output, Extent::new(2, 4, 4));
 /// let x = vec![0.5; session.input_maps() * image.len()];
@@ -130,6 +162,15 @@ impl Default for Training {
 /// let before = session.train_step(&x, &target, output, training)?.mean_loss();
 /// let after = session.train_step(&x, &target, output, training)?.mean_loss();
 /// assert!(after < before);
+/// // The network has no padding and no pooling: it is trained on images of the size that it is applied to.
+/// assert_eq!(session.training_extent(output)?, image);
+///
+/// let edge = session.network().find_edge("first").expect("an edge");
+/// assert_eq!(session.parameters()?.edge(edge).expect("weights").values().len(), 12 * 3 * 5 * 5);
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// session.save(&path)?;
+/// assert_eq!(Session::load(&engine, &path, 0)?.output_maps(), 2);
 /// # Ok(())
 /// # }
 /// ```

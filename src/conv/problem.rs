@@ -9,6 +9,25 @@ use crate::volume::Extent;
 
 /// A convolution of `c_in` maps to `c_out` maps:
 /// `y[o][p] = sum over i, k of w[o][i][k] x[i][p * stride + k * dilation - padding before]`, where `x` is zero outside.
+///
+/// ```
+/// use znn::{Extent, Problem, ProblemError};
+///
+/// // 3 maps of 10 x 12 x 14 voxels to 8 maps, kernels of 3 x 3 x 3: the output is smaller by two voxels.
+/// let three = Extent::new(3, 3, 3);
+/// let valid = Problem::valid(3, 8, Extent::new(10, 12, 14), three, Extent::ONE);
+/// assert_eq!(valid.output(), Extent::new(8, 10, 12));
+/// assert_eq!(valid.weights(), 8 * 3 * 27);
+/// // Multiplications with an addition; each counts for two operations.
+/// assert_eq!(valid.flops(), 2.0 * (valid.weights() * valid.output().len()) as f64);
+///
+/// // With a border of zeros, and every second voxel along y and x.
+/// let stride = Extent::new(1, 2, 2);
+/// let strided = Problem { padding: [Extent::ONE; 2], stride, ..valid };
+/// assert_eq!(strided.output(), Extent::new(10, 6, 7));
+/// assert_eq!(strided.check(), Ok(()));
+/// assert_eq!(Problem { c_in: 0, ..valid }.check(), Err(ProblemError::NoMaps));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Problem {
     /// Input maps.
@@ -28,6 +47,13 @@ pub struct Problem {
 }
 
 /// A [`Problem`] that has no solution.
+///
+/// ```
+/// use znn::{Extent, Problem, ProblemError};
+///
+/// let flat = Problem::valid(1, 1, Extent::new(2, 9, 9), Extent::new(3, 3, 3), Extent::ONE);
+/// assert_eq!(flat.check(), Err(ProblemError::KernelTooLarge { axis: 'z' }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProblemError {
     /// No maps.

@@ -7,6 +7,16 @@ use crate::volume::Extent;
 
 /// A volume that cannot be read, written or trained on. The text names the file or volume, the place in it, and
 /// what was expected.
+///
+/// ```
+/// use znn::data::{DataError, TrainingVolume};
+/// use znn::{Extent, Tensor};
+///
+/// let tensor = Tensor::from_fn(1, Extent::new(1, 2, 2), |i| if i == 3 { f32::NAN } else { 0.0 });
+/// let label = Tensor::zeros(1, tensor.extent());
+/// let error: DataError = TrainingVolume::new("a", vec![tensor], label, None).unwrap_err();
+/// assert!(error.to_string().contains("0,1,1"), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {

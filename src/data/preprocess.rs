@@ -11,6 +11,23 @@ use crate::volume::{Extent, Tensor};
 
 /// How the values of an image are normalised before a network sees them. Mean and standard deviation
 /// (of the population) are accumulated in f64; an image or section of one value only becomes zero.
+///
+/// ```
+/// use znn::data::{MemoryReader, Preprocess};
+/// use znn::{Extent, Tensor};
+///
+/// let raw = Tensor::from_slice(1, Extent::new(1, 1, 4), &[1.0, 1.0, 3.0, 3.0]);
+/// let mut image = raw.clone();
+/// "standard3d".parse::<Preprocess>()?.apply(&mut image);
+/// assert_eq!(image.data(), [-1.0, -1.0, 1.0, 1.0]);
+///
+/// // The same for a volume that is read piece by piece.
+/// let normalisation = Preprocess::Standard3d.measure("raw", &mut MemoryReader::new(&raw), 1 << 20)?;
+/// let mut part = raw.crop(Extent::new(0, 0, 2), Extent::new(1, 1, 2));
+/// normalisation.apply(Extent::new(0, 0, 2), &mut part);
+/// assert_eq!(part.data(), [1.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preprocess {
     /// `(v - mean) / std` of each section of each channel by itself: removes brightness changes between sections.
@@ -101,6 +118,17 @@ struct Step {
 }
 
 /// What normalises the voxels of one volume.
+///
+/// Made by [`Preprocess::measure`].
+///
+/// ```
+/// use znn::data::Normalisation;
+/// use znn::{Extent, Tensor};
+///
+/// let mut image = Tensor::from_fn(1, Extent::ONE, |_| 3.0);
+/// Normalisation::NONE.apply(Extent::ZERO, &mut image);
+/// assert_eq!(image.data(), [3.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
     /// Sections of a channel that have a step each, or 1.
@@ -256,6 +284,11 @@ impl fmt::Display for Preprocess {
 }
 
 /// The text names no normalisation.
+///
+/// ```
+/// let error: znn::data::ParsePreprocessError = "plain".parse::<znn::data::Preprocess>().unwrap_err();
+/// assert!(error.to_string().contains("plain"), "{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown normalisation `{0}`, expected standard2d, standard3d, symmetric_rescale or none")]
 pub struct ParsePreprocessError(String);

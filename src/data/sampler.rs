@@ -69,6 +69,37 @@ pub struct SampleOutput {
 
 /// Draws patches from a set of volumes. Sample `i` depends on the options and on `i` only: training resumes
 /// without stored state, and patches can be prepared ahead.
+///
+/// ```
+/// use znn::data::{Augment, OutputOptions, Sampler, SamplerOptions, Target, TrainingVolume};
+/// use znn::{Extent, data};
+///
+/// let (image, label) = data::synthetic(1, Extent::new(4, 32, 32));
+/// let volume = TrainingVolume::new("cells", vec![image], label, None)?;
+/// let target = Target::Boundary { channels: 1 };
+/// let options = SamplerOptions { seed: 1, stream: 0, target, mirror: false, augment: Augment::ALL, rebalance: None };
+/// let (input, output) = (Extent::new(1, 12, 12), Extent::new(1, 8, 8));
+/// let sampler = Sampler::new(vec![volume.clone()], &[input], output, options)?;
+/// assert_eq!(sampler.volumes()[0].name(), "cells");
+/// assert!(sampler.warnings().is_empty());
+///
+/// // Random patches, each a function of the seed and its number; and regular ones.
+/// let mut sample = sampler.new_sample();
+/// sampler.sample(3, &mut sample);
+/// let patch = sampler.draw(3);
+/// let mut again = sampler.new_sample();
+/// sampler.read(&patch, &mut again);
+/// assert_eq!(sample, again);
+/// assert_eq!(sampler.tiles(10).len(), 10);
+///
+/// // A network of two outputs takes as many labels.
+/// let label = volume.labels()[0].values.clone();
+/// let volume = volume.with_label(label, None)?;
+/// let outputs = vec![OutputOptions::new(target), OutputOptions::new(Target::Raw)];
+/// let sampler = Sampler::with_outputs(vec![volume], &[input], output, options, outputs)?;
+/// assert_eq!(sampler.new_sample().outputs.len(), 2);
+/// # Ok::<(), znn::data::DataError>(())
+/// ```
 pub struct Sampler {
     volumes: Vec<TrainingVolume>,
     inputs: Vec<Extent>,

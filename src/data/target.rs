@@ -3,6 +3,18 @@
 use crate::volume::{Extent, Tensor};
 
 /// What the output channels of a network mean.
+///
+/// ```
+/// use znn::data::Target;
+/// use znn::{Extent, Tensor};
+///
+/// assert_eq!((Target::Affinity.channels(), Target::Semantic { classes: 4 }.classes()), (3, 4));
+/// // Two cells beside each other, of which the second is none.
+/// let labels = Tensor::from_slice(1, Extent::new(1, 1, 4), &[7.0, 7.0, 0.0, 0.0]);
+/// let mut target = Tensor::zeros(2, labels.extent());
+/// Target::Boundary { channels: 2 }.compute(&labels, &mut target);
+/// assert_eq!((target.channel(0), target.channel(1)), (&[1.0, 1.0, 0.0, 0.0][..], &[0.0, 0.0, 1.0, 1.0][..]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Channel 0 is 1 inside cells (label > 0) and 0 on boundaries; of two channels, the second is its complement.

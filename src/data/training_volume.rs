@@ -6,6 +6,23 @@ use super::DataError;
 use crate::volume::{Extent, Tensor};
 
 /// What one volume gives to training: an image for each input of the network, and a label for each output.
+///
+/// ```
+/// use znn::data::{DataError, TrainingVolume};
+/// use znn::{Extent, Tensor};
+///
+/// let (large, small) = (Tensor::zeros(1, Extent::new(4, 8, 8)), Tensor::zeros(1, Extent::new(2, 4, 4)));
+/// let volume = TrainingVolume::new("a", vec![small.clone()], small.clone(), None)?;
+/// assert_eq!((volume.name(), volume.extent()), ("a", small.extent()));
+/// // A label for a second output.
+/// assert_eq!(volume.with_label(small.clone(), None)?.labels().len(), 2);
+///
+/// // An image may only be larger than its label where that is meant.
+/// assert!(TrainingVolume::new("b", vec![large.clone()], small.clone(), None).is_err());
+/// let volume = TrainingVolume::centred("b", vec![large], small, None)?;
+/// assert_eq!(volume.images()[0].extent(), Extent::new(4, 8, 8));
+/// # Ok::<(), DataError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrainingVolume {
     name: String,

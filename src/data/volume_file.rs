@@ -9,6 +9,25 @@
 //! | `NAME:TYPE:ZxYxX` | raw numbers, little-endian, such as `cells.raw:uint8:30x512x512`; with `be` behind the type big-endian |
 //! | `.image`, `.label` | 64-bit floats of the original system, with the extents in a `.size` file beside |
 //! | any other | [`tiff`](super::tiff) |
+//!
+//! ```
+//! use znn::data::{NumberType, volume_file};
+//! use znn::{Extent, Tensor};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let volume = Tensor::from_fn(1, Extent::new(2, 3, 4), |i| i as f32);
+//! let path = folder.path().join("cells.zarr");
+//! volume_file::write(&path, &volume, NumberType::U8, None)?;
+//! assert_eq!(volume_file::read_image(&path)?, volume);
+//! // The same for labels, images of any number of channels, and boxes of volumes of any size.
+//! assert_eq!(volume_file::read_label(&path)?, volume_file::read_maps(&path)?);
+//! let mut reader = volume_file::open(&path)?;
+//! assert_eq!(reader.info().numbers, NumberType::U8);
+//! let mut writer = volume_file::create(&folder.path().join("copy.h5"), reader.info())?;
+//! writer.write(Extent::ZERO, &reader.read(Extent::ZERO, volume.extent())?)?;
+//! writer.finish()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::{Path, PathBuf};
 

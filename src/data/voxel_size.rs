@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// The size of a voxel along z, y and x, which need not be equal.
+///
+/// ```
+/// use znn::data::VoxelSize;
+///
+/// assert_eq!(VoxelSize::new([40.0, 4.0, 4.0], "nm").expect("a size").size[0], 40.0);
+/// assert_eq!(VoxelSize::new([0.0, 4.0, 4.0], "nm"), None);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoxelSize {
     /// Along z, y and x; finite and positive.

@@ -6,6 +6,14 @@ use super::{DataError, Target, TrainingVolume};
 use crate::volume::{Extent, Tensor};
 
 /// What one output of a network is trained to give.
+///
+/// ```
+/// use znn::data::{OutputOptions, Rebalance, Target};
+///
+/// let plain = OutputOptions::new(Target::Semantic { classes: 3 });
+/// let options = OutputOptions { class_weights: vec![1.0, 1.0, 5.0], ..plain };
+/// assert_eq!(options.rebalance, None::<Rebalance>);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputOptions {
     /// What its channels mean.

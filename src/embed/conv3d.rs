@@ -11,6 +11,20 @@ use crate::machine::memory;
 use crate::plan::Plan;
 
 /// How a [`Conv3d`] is made.
+///
+/// ```
+/// use znn::conv::{Choice, Passes};
+/// use znn::{Conv3d, Conv3dError, Conv3dOptions, Engine, EngineOptions, Extent, Problem};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// # let problem = Problem::valid(1, 1, Extent::new(4, 4, 4), Extent::new(3, 3, 3), Extent::ONE);
+/// // No gradients, and no measurement.
+/// let options = Conv3dOptions { passes: Passes::Inference, algorithm: Choice::Estimate, ..Default::default() };
+/// let mut conv = Conv3d::new(&engine, problem, &options)?;
+/// let error = conv.backward_data(&[0.0; 8], &[0.0; 27], &mut [0.0; 64]).unwrap_err();
+/// assert!(matches!(error, Conv3dError::NotPlanned { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Conv3dOptions {
     /// Images of a call; at least one.
@@ -42,9 +56,12 @@ impl Default for Conv3dOptions {
     }
 }
 
-/// A convolution, planned for one problem and batch size, on the workers of an [`Engine`].
+/// A convolution, planned for one problem and batch size, on the workers of an [`Engine`], and then called as often as one
+/// likes.
 ///
-/// Arrays are the caller's: `x` and `dx` of [`input_len`](Conv3d::input_len) floats, `y` and `dy` of
+/// All arrays are 32-bit floats. A batch of images is `[image][map][z][y][x]`; weights are applied as a cross-correlation:
+/// the conventions of PyTorch. Images that are a part of a larger array are described by [`Strides`]. A 2D convolution has
+/// extents of one voxel along z. Arrays are the caller's: `x` and `dx` of [`input_len`](Conv3d::input_len) floats, `y` and `dy` of
 /// [`output_len`](Conv3d::output_len), weights and their gradient `[c_out][c_in][kz][ky][kx]` of
 /// [`weights_len`](Conv3d::weights_len), bias and its gradient of `c_out`. Outputs are overwritten; the calls are
 /// independent of each other, but for one thing: what an algorithm derives from the weights is kept until a call brings
@@ -52,6 +69,42 @@ impl Default for Conv3dOptions {
 ///
 /// A call returns when its result is complete. It may come from any thread, but not from a task of the engine's pool.
 /// Convolutions of one engine take turns. The workers live as long as the engine or any of its plans.
+///
+/// ```
+/// use znn::{Conv3d, Conv3dOptions, Engine, EngineOptions, Extent, Problem, Transfer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::new(&EngineOptions { threads: Some(2), ..Default::default() })?;
+/// let valid = Problem::valid(3, 8, Extent::new(10, 12, 14), Extent::new(3, 3, 3), Extent::ONE);
+/// let problem = Problem { padding: [Extent::ONE; 2], ..valid };
+/// let options = Conv3dOptions { batch: 2, transfer: Transfer::RectifyLinear, ..Default::default() };
+/// let mut conv = Conv3d::new(&engine, problem, &options)?;
+/// assert_eq!((conv.problem(), conv.batch()), (&problem, 2));
+/// println!("{}, {} bytes", conv.decision().forward, conv.bytes());
+///
+/// let x = vec![1.0; conv.input_len()];
+/// let (weights, bias) = (vec![0.5; conv.weights_len()], vec![2.0; 8]);
+/// let mut y = vec![0.0; conv.output_len()];
+/// conv.forward(&x, &weights, Some(&bias), &mut y)?;
+/// // In the middle of an image, all of 3 x 27 taps are inside.
+/// let middle = problem.output().index(5, 5, 5);
+/// assert_eq!(y[middle], 3.0 * 27.0 * 0.5 + 2.0);
+///
+/// // All of y is positive: the gradient goes through the rectifier unchanged.
+/// let mut dy = vec![1.0; conv.output_len()];
+/// let mut db = vec![0.0; 8];
+/// conv.backward_transfer(&y, &mut dy, &mut db)?;
+/// assert_eq!(db, [2.0 * 10.0 * 12.0 * 14.0; 8]);
+/// // Without a transfer function, the gradient by the bias is that of dy alone.
+/// conv.backward_bias(&dy, &mut db)?;
+/// let (mut dx, mut dw) = (vec![0.0; conv.input_len()], vec![0.0; conv.weights_len()]);
+/// conv.backward_data(&dy, &weights, &mut dx)?;
+/// conv.backward_weights(&x, &dy, &mut dw)?;
+/// assert_eq!(dx[middle], 8.0 * 27.0 * 0.5);
+/// assert_eq!(dw[13], db[0]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Conv3d {
     problem: Problem,
     input: Layout,

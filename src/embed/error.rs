@@ -9,6 +9,16 @@ use super::Strides;
 
 /// A convolution cannot be planned or run. After an error of a call, the plan can be used again; what the call should
 /// have written is then undefined.
+///
+/// ```
+/// use znn::{Conv3d, Conv3dError, Conv3dOptions, Engine, EngineOptions, Extent, Problem};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// let problem = Problem::valid(1, 1, Extent::new(4, 4, 4), Extent::new(5, 3, 3), Extent::ONE);
+/// let error = Conv3d::new(&engine, problem, &Conv3dOptions::default()).err().expect("a kernel too large");
+/// assert!(matches!(error, Conv3dError::Problem { .. }), "{error}");
+/// # Ok::<(), znn::EngineError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conv3dError {

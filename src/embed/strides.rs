@@ -8,6 +8,26 @@ use super::Conv3dError;
 ///
 /// Either the images follow each other, each with its maps, or the maps do, each with the images of the batch; maps
 /// must not overlap.
+///
+/// ```
+/// use znn::{Conv3d, Conv3dOptions, Engine, EngineOptions, Extent, Problem, Strides};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// # let problem = Problem::valid(2, 1, Extent::new(4, 4, 4), Extent::new(3, 3, 3), Extent::ONE);
+/// // Two images of 5 maps, of which the convolution reads two.
+/// let strides = Strides { image: 5 * 64, map: 64 };
+/// let options = Conv3dOptions { batch: 2, input: Some(strides), ..Default::default() };
+/// let mut conv = Conv3d::new(&engine, problem, &options)?;
+/// assert_eq!(conv.input_len(), 5 * 64 + 2 * 64);
+///
+/// let images = vec![1.0; 2 * 5 * 64];
+/// let mut y = vec![0.0; conv.output_len()];
+/// conv.forward(&images[64..][..conv.input_len()], &[1.0; 54], None, &mut y)?;
+/// assert_eq!(y, [54.0; 2 * 8]);
+/// // What is meant where nothing is said.
+/// assert_eq!(Strides::contiguous(2, 64), Strides { image: 128, map: 64 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strides {
     /// From the start of an image to that of the next one of the batch.

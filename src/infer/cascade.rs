@@ -15,6 +15,18 @@ use crate::volume::{Extent, Tensor};
 use znn_kernels::RowsMut;
 
 /// A network that is applied to the volume, or to what the one before it made.
+///
+/// ```
+/// use znn::infer::Stage;
+/// use znn::network::{Parameters, spec};
+///
+/// # let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// # let parameters = Parameters::init(&network, 1);
+/// // Its maps are probabilities already.
+/// let stage = Stage { network: &network, parameters: &parameters, softmax: 0 };
+/// # assert_eq!(stage.network.nodes().len(), 3);
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Stage<'a> {
     /// The network, as it was trained.
@@ -26,6 +38,14 @@ pub struct Stage<'a> {
 }
 
 /// How the dense prediction of a network with pooling is computed.
+///
+/// ```
+/// use znn::infer::{ParsePoolingError, Pooling};
+///
+/// assert_eq!("fragments".parse(), Ok(Pooling::Fragments));
+/// let error: ParsePoolingError = "sparse".parse::<Pooling>().unwrap_err();
+/// println!("{error}");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pooling {
     /// Whichever is faster, measured, where there are tiles enough for it; else dilated.
@@ -49,6 +69,11 @@ impl fmt::Display for Pooling {
 }
 
 /// The text names no way of pooling.
+///
+/// ```
+/// let error: znn::infer::ParsePoolingError = "sparse".parse::<znn::infer::Pooling>().unwrap_err();
+/// assert!(error.to_string().contains("found `sparse`"), "{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected auto, dilated or fragments, found `{0}`")]
 pub struct ParsePoolingError(String);

@@ -11,6 +11,12 @@ use crate::network::{Network, Parameters};
 use crate::volume::{Extent, Tensor};
 
 /// What is predicted near the border of a volume.
+///
+/// ```
+/// use znn::infer::{Border, DenseOptions};
+///
+/// assert_eq!(DenseOptions::default().border, Border::Mirror);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Border {
     /// Every voxel: the volume is mirrored at its border.
@@ -21,6 +27,13 @@ pub enum Border {
 }
 
 /// How a volume is predicted.
+///
+/// ```
+/// use znn::infer::{Border, DenseOptions};
+///
+/// let options = DenseOptions { border: Border::Valid, ..DenseOptions::default() };
+/// assert_eq!(options.memory, 2 << 30);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DenseOptions {
     /// What happens at the border.
@@ -66,6 +79,34 @@ impl Default for DenseOptions {
 /// the prediction is dense. The tiles only bound the memory: the result is the same for any, but for the rounding of
 /// convolutions by FFT. A network with padding, strides or deconvolution is applied to tiles of sizes that it takes, which
 /// overlap and are blended.
+///
+/// ```
+/// use znn::conv::Choice;
+/// use znn::infer::{Border, DenseOptions, Flips, Pooling, dense};
+/// use znn::network::{Parameters, spec};
+/// use znn::{Engine, EngineOptions, Extent, Tensor};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let parameters = Parameters::init(&network, 1);
+/// let volume = Tensor::from_fn(1, Extent::new(8, 20, 20), |i| (i % 7) as f32);
+/// let options = DenseOptions {
+///     border: Border::Valid,
+///     memory: 64 << 20,
+///     algorithm: Choice::Estimate,
+///     pooling: Pooling::Auto,
+///     flips: Flips::NONE,
+///     ..DenseOptions::default()
+/// };
+/// let outputs = dense(&engine, &network, &parameters, &volume, &options, |done, all| {
+///     println!("{done} of {all} tiles");
+///     true
+/// })?;
+/// let maps = &outputs.expect("nobody ended it early")[0];
+/// // Smaller than the volume by the field of view less one: 5 x 9 x 9 voxels here.
+/// assert_eq!((maps.channels(), maps.extent()), (2, Extent::new(4, 12, 12)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn dense(
     engine: &Engine,
     network: &Network,

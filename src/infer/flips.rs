@@ -6,6 +6,15 @@ use std::str::FromStr;
 use crate::volume::{Extent, Tensor};
 
 /// The symmetries over which a prediction is averaged: reversals of axes, and exchanging y with x.
+///
+/// ```
+/// use znn::infer::Flips;
+///
+/// // Mirror images along y and x, and the exchange of both: eight predictions are averaged.
+/// let flips = Flips { axes: [false, true, true], transpose: true };
+/// assert_eq!("yxt".parse(), Ok(flips));
+/// assert_eq!(Flips::default(), Flips::NONE);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flips {
     /// Of z, y and x.
@@ -87,6 +96,11 @@ pub(super) fn add_to_mean(mean: &mut Tensor, next: &Tensor, count: usize) {
 }
 
 /// The text is no set of symmetries.
+///
+/// ```
+/// let error: znn::infer::ParseFlipsError = "xw".parse::<znn::infer::Flips>().unwrap_err();
+/// assert!(error.to_string().contains("xw"), "{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected letters out of z, y, x and t such as yx or zyxt, found `{0}`")]
 pub struct ParseFlipsError(String);

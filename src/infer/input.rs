@@ -5,6 +5,21 @@ use crate::data::{DataError, Normalisation, check_finite_at, reflect};
 use crate::volume::{Extent, Tensor};
 
 /// Volumes of one extent and any size, read box by box, normalised, and going on mirrored behind their border.
+///
+/// ```
+/// use znn::data::{MemoryReader, Normalisation, Preprocess};
+/// use znn::infer::Input;
+/// use znn::{Extent, Tensor};
+///
+/// let image = Tensor::from_fn(1, Extent::new(4, 8, 8), |i| i as f32);
+/// let scaled = Preprocess::Standard3d.measure("image", &mut MemoryReader::new(&image), 1 << 20)?;
+/// let input = Input::new(Box::new(MemoryReader::new(&image)), scaled, "image");
+/// // With what an earlier network has made of it as further channels, as it is.
+/// let earlier = Tensor::zeros(2, image.extent());
+/// let both = input.with(Input::new(Box::new(MemoryReader::new(&earlier)), Normalisation::NONE, "earlier"));
+/// # drop(both);
+/// # Ok::<(), znn::data::DataError>(())
+/// ```
 pub struct Input<'a> {
     /// At least one.
     volumes: Vec<Volume<'a>>,

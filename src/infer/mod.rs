@@ -35,6 +35,21 @@ use crate::plan::{Buffer, Plan, PlanBuilder, PlanError};
 use crate::volume::{Extent, Tensor};
 
 /// A network cannot be applied.
+///
+/// ```
+/// use znn::infer::{Border, DenseOptions, InferError, dense};
+/// use znn::network::{Parameters, spec};
+/// use znn::{Engine, EngineOptions, Extent, Tensor};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// # let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// # let parameters = Parameters::init(&network, 1);
+/// let options = DenseOptions { border: Border::Valid, ..DenseOptions::default() };
+/// let small = Tensor::zeros(1, Extent::new(1, 20, 20));
+/// let error = dense(&engine, &network, &parameters, &small, &options, |_, _| true).unwrap_err();
+/// assert!(matches!(error, InferError::TooSmall { .. }), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
     /// The images do not fit it.
@@ -126,6 +141,33 @@ pub enum InferError {
 }
 
 /// A network applied to patches of one extent, with weights that stay.
+///
+/// ```
+/// use std::sync::Arc;
+/// use znn::conv::Choice;
+/// use znn::infer::Predictor;
+/// use znn::network::{Parameters, spec};
+/// use znn::{Engine, EngineOptions, Extent, Tensor};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// let network = Arc::new(spec::read("examples/networks/hello.znn".as_ref())?.network);
+/// let output = Extent::new(2, 4, 4);
+/// let zero = Parameters::zeros(&network);
+/// let mut predictor = Predictor::new(&engine, &network, &zero, output, Choice::Estimate)?;
+/// println!("{} bytes", predictor.bytes());
+///
+/// let image = predictor.input_extent(network.inputs().next().expect("an input"));
+/// let patch = Tensor::from_fn(1, image, |i| (i % 5) as f32);
+/// // The network ends in a logistic function.
+/// assert_eq!(predictor.predict(&[&patch])?[0].data(), [0.5; 2 * 32]);
+///
+/// // Other weights, and arrays of one's own.
+/// predictor.load(&Parameters::init(&network, 1))?;
+/// let mut maps = vec![0.0; 2 * output.len()];
+/// predictor.apply(&[patch.data()], &mut [&mut maps])?;
+/// assert!(maps.iter().any(|&value| value != 0.5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Predictor {
     plan: Plan,
     network: Arc<Network>,

@@ -11,6 +11,41 @@ use crate::volume::Extent;
 
 /// How a volume of one extent is predicted: which tiles. They are read, computed and written one by one, by three threads,
 /// so that the volume may be larger than the memory.
+///
+/// ```
+/// use znn::conv::Choice;
+/// use znn::data::{MemoryReader, Normalisation};
+/// use znn::infer::{DenseOptions, DensePlan, Input, Part, Stage};
+/// use znn::network::{Parameters, spec};
+/// use znn::{Engine, EngineOptions, Extent, Tensor};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// # let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// # let parameters = Parameters::init(&network, 1);
+/// // Any `VolumeReader` will do, such as `znn::data::volume_file::open` gives.
+/// let volume = Tensor::from_fn(1, Extent::new(8, 20, 20), |i| (i % 7) as f32);
+/// let reader = MemoryReader::new(&volume);
+/// let mut input = Input::new(Box::new(reader), Normalisation::NONE, "volume");
+///
+/// let stage = Stage { network: &network, parameters: &parameters, softmax: 0 };
+/// let tile = Some(Extent::new(8, 10, 10));
+/// let options = DenseOptions { tile, algorithm: Choice::Estimate, ..DenseOptions::default() };
+/// let plan = DensePlan::new(&engine, &[stage], 1, volume.extent(), &options, None)?;
+/// assert_eq!((plan.tile(), plan.blocks()), (Extent::new(8, 10, 10), 4));
+/// assert_eq!((plan.output(), plan.maps()), (volume.extent(), vec![2]));
+/// println!("{} bytes", plan.bytes(&engine, plan.tile(), usize::MAX)?);
+///
+/// // Parts of the prediction, to be written wherever one likes.
+/// let mut voxels = 0;
+/// let blocks: Vec<usize> = (0..plan.blocks()).collect();
+/// let mut write = |part: Part| {
+///     voxels += part.maps[0].extent().len();
+///     Ok(())
+/// };
+/// plan.run(&engine, &mut input, &blocks, &mut write, |_done, _all| true)?;
+/// assert_eq!(voxels, plan.output().len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct DensePlan<'a> {
     pub(super) chain: Chain<'a>,
     pub(super) options: DenseOptions,

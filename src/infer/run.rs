@@ -10,6 +10,20 @@ use crate::engine::Engine;
 use crate::volume::{Extent, Tensor};
 
 /// A box of the output.
+///
+/// ```
+/// use znn::infer::Part;
+/// use znn::{Extent, Tensor};
+///
+/// // Pastes a part of a prediction where it belongs.
+/// fn paste(part: &Part, whole: &mut Tensor) {
+///     whole.paste(&part.maps[0], part.origin);
+/// }
+/// # let mut whole = Tensor::zeros(1, Extent::new(1, 2, 2));
+/// # let maps = vec![Tensor::from_fn(1, Extent::ONE, |_| 1.0)];
+/// # paste(&Part { blocks: vec![0], origin: Extent::new(0, 1, 1), maps }, &mut whole);
+/// # assert_eq!(whole.data(), [0.0, 0.0, 0.0, 1.0]);
+/// ```
 pub struct Part {
     /// The blocks that are complete with it.
     pub blocks: Vec<usize>,

@@ -10,10 +10,28 @@ use crate::ops::repeat::Blocks;
 use crate::volume::Extent;
 
 /// The place of a node group in [`Network::nodes`].
+///
+/// ```
+/// use znn::network::{NodeId, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// assert_eq!(network.find_node("hidden"), Some(NodeId(1)));
+/// assert_eq!(network[NodeId(1)].name, "hidden");
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
 /// The place of an edge group in [`Network::edges`].
+///
+/// ```
+/// use znn::network::{EdgeId, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// assert_eq!(network.find_edge("second"), Some(EdgeId(1)));
+/// assert_eq!(network[EdgeId(1)].name, "second");
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeId(pub usize);
 
@@ -103,6 +121,37 @@ pub struct Edge {
 }
 
 /// A valid network. Equal networks have equal groups in equal order.
+///
+/// ```
+/// use znn::network::spec;
+/// use znn::{Extent, Problem};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// assert_eq!((network.nodes().len(), network.edges().len()), (3, 2));
+/// let (inputs, outputs): (Vec<_>, Vec<_>) = (network.inputs().collect(), network.outputs().collect());
+/// assert_eq!((network[inputs[0]].name.as_str(), network[outputs[0]].size), ("image", 2));
+/// assert_eq!(network.topological_order().first(), Some(&inputs[0]));
+///
+/// // From a group to what it is connected with.
+/// let hidden = network.find_node("hidden").expect("a node");
+/// let first = network.find_edge("first").expect("an edge");
+/// assert_eq!((network.in_edges(hidden), network.out_edges(hidden).len()), (&[first][..], 1));
+/// assert!(network.node_ids().any(|node| node == hidden) && network.edge_ids().len() == 2);
+///
+/// // What training changes.
+/// let shape = network.weight_shape(first).expect("a convolution");
+/// assert_eq!(shape.to_array(), [12, 1, 3, 5, 5]);
+/// assert_eq!(network.node_tensors(hidden), ["bias"]);
+/// assert!(network.node_statistics(hidden).is_empty());
+/// assert_eq!(network.parameter_counts().biases, 12 + 2);
+///
+/// // Sizes follow from that of the output.
+/// let shapes = network.shapes(Extent::new(1, 8, 8))?;
+/// assert_eq!(shapes[inputs[0]].extent, Extent::new(5, 16, 16));
+/// // It has no pooling that would have to be replaced.
+/// assert_eq!(network.to_dense(), network);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     nodes: Vec<Node>,
@@ -120,6 +169,15 @@ pub(super) struct Topology {
 }
 
 /// How many parameters there are.
+///
+/// ```
+/// use znn::network::{ParameterCounts, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let ParameterCounts { kernels, weights, biases } = network.parameter_counts();
+/// assert_eq!((kernels, weights, biases), (12 + 24, 36 * 75, 14));
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParameterCounts {
     /// Pairs of maps that a convolution joins.

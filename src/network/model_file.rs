@@ -8,6 +8,17 @@ use super::hdf5_file::{self, Hdf5FileError, Layout, Statistics};
 use super::weights_file::{self, Model, WeightsFileError};
 
 /// A model file cannot be read.
+///
+/// ```
+/// use std::sync::Arc;
+/// use znn::network::ModelFileError;
+/// use znn::{Engine, EngineOptions, Session, SessionError};
+///
+/// # let engine = Arc::new(Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?);
+/// let error = Session::load(&engine, "Cargo.toml".as_ref(), 1).err().expect("no model");
+/// assert!(matches!(error, SessionError::Model(ModelFileError::Weights(_))), "{error}");
+/// # Ok::<(), znn::EngineError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFileError {
     /// As safetensors.

@@ -8,6 +8,19 @@ use crate::ops::repeat::average_blocks;
 
 /// The weights of one convolution (`[c_out][c_in][kz][ky][kx]`, see [`WeightShape`](super::WeightShape)) or what one node
 /// learns (`[map]` for each of its [tensors](Network::node_tensors)), with what the optimiser remembers of each value.
+///
+/// ```
+/// use znn::network::Parameter;
+///
+/// let mut bias = Parameter::zeros(3);
+/// bias.values_mut().copy_from_slice(&[1.0, 2.0, 3.0]);
+/// bias.momentum_mut()[0] = 0.5;
+/// assert_eq!((bias.values(), bias.momentum()), (&[1.0, 2.0, 3.0][..], &[0.5, 0.0, 0.0][..]));
+/// // Only Adam needs it.
+/// assert_eq!(bias.variance(), None);
+/// bias.variance_mut()[2] = 0.1;
+/// assert_eq!(bias.variance(), Some(&[0.0, 0.0, 0.1][..]));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     pub(super) values: Vec<f32>,
@@ -60,6 +73,24 @@ impl Parameter {
 }
 
 /// All weights and biases of one network, and what its nodes remember of the training's images.
+///
+/// ```
+/// use znn::network::{Parameters, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let (first, hidden) = (network.find_edge("first").unwrap(), network.find_node("hidden").unwrap());
+/// let mut parameters = Parameters::init(&network, 1);
+/// assert_eq!(parameters, Parameters::init(&network, 1));
+/// assert_eq!(parameters.edge(first).unwrap().values().len(), 12 * 3 * 5 * 5);
+/// assert_eq!(parameters.node(hidden).unwrap().values(), [0.0; 12]);
+/// // Only groups that normalise remember something.
+/// assert!(parameters.statistics(hidden).is_empty() && parameters.statistics_mut(hidden).is_empty());
+///
+/// parameters.edge_mut(first).unwrap().values_mut().fill(0.0);
+/// parameters.node_mut(hidden).unwrap().values_mut()[0] = 1.0;
+/// assert_ne!(parameters, Parameters::zeros(&network));
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     edges: Vec<Option<Parameter>>,

@@ -6,6 +6,14 @@ use super::weights_file::Model;
 use super::{GroupKind, GroupName, Network, Parameter, Parameters};
 
 /// A group whose parameters [`Parameters::seed_from`] left as they were.
+///
+/// ```
+/// use znn::network::{GroupKind, GroupName, NotSeeded, NotSeededReason};
+///
+/// let group = GroupName { kind: GroupKind::Nodes, name: "result".to_owned() };
+/// let left = NotSeeded { group, reason: NotSeededReason::Absent };
+/// assert_eq!(left.to_string(), "nodes result: not copied: there is no such group with parameters");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotSeeded {
     /// The group.
@@ -15,6 +23,13 @@ pub struct NotSeeded {
 }
 
 /// Why the parameters of a group were not copied.
+///
+/// ```
+/// use znn::network::NotSeededReason;
+///
+/// let reason = NotSeededReason::Shape { expected: vec![3], found: vec![2] };
+/// assert_ne!(reason, NotSeededReason::Declined);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotSeededReason {
     /// The network says `seeding 0`.
@@ -47,6 +62,24 @@ impl Parameters {
     /// Copies the weights and biases of all groups of equal name and shape from another model; their momentum
     /// becomes zero. `self` belongs to `network`. Returns the groups with parameters that were not copied, conv
     /// groups first.
+    ///
+    /// ```
+    /// use znn::network::weights_file::Model;
+    /// use znn::network::{NotSeeded, NotSeededReason, Parameters, spec};
+    ///
+    /// let text = std::fs::read_to_string("examples/networks/hello.znn")?;
+    /// let network = spec::parse(&text, "hello.znn")?.network;
+    /// let parameters = Parameters::init(&network, 1);
+    /// let model = Model { network, parameters, notes: Default::default() };
+    ///
+    /// // Another number of maps at the end.
+    /// let other = spec::parse(text.replace("size 2\n", "size 3\n"), "other.znn")?.network;
+    /// let mut parameters = Parameters::init(&other, 2);
+    /// let left: Vec<NotSeeded> = parameters.seed_from(&other, &model);
+    /// assert_eq!(left[0].group.to_string(), "edges second");
+    /// assert!(matches!(left[0].reason, NotSeededReason::Shape { .. }), "{}", left[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seed_from(&mut self, network: &Network, model: &Model) -> Vec<NotSeeded> {
         self.copy_from(network, model, false)
     }

@@ -17,6 +17,17 @@ const MAX_LEN: usize = 1 << 24;
 const MAX_VOXELS: usize = 1 << 40;
 
 /// What the graph fixes about one node.
+///
+/// ```
+/// use znn::Extent;
+/// use znn::network::{NodeShape, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let shapes = network.shapes(Extent::ONE)?;
+/// let NodeShape { fov, extent, .. } = shapes[network.find_node("hidden").expect("a node")];
+/// assert_eq!((fov, extent), (Extent::new(3, 5, 5), Extent::new(3, 5, 5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeShape {
     /// How many voxels of this node's images one voxel of the output sees, counted as if every pooling left out the
@@ -30,6 +41,19 @@ pub struct NodeShape {
 }
 
 /// The shapes of all nodes for one size of the output; indexed by [`NodeId`].
+///
+/// ```
+/// use znn::Extent;
+/// use znn::network::{NodeShape, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let shapes = network.shapes(Extent::new(2, 4, 4))?;
+/// assert_eq!(shapes.fov(), Extent::new(5, 9, 9));
+/// let image = network.find_node("image").expect("a node");
+/// let extent = Extent::new(6, 12, 12);
+/// assert_eq!(shapes[image], NodeShape { fov: shapes.fov(), stride: Extent::ONE, extent });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes {
     nodes: Vec<NodeShape>,
@@ -37,6 +61,16 @@ pub struct Shapes {
 }
 
 /// The shapes of a network do not fit together.
+///
+/// ```
+/// use znn::Extent;
+/// use znn::network::{ShapeError, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let error = network.shapes(Extent::new(0, 4, 4)).unwrap_err();
+/// assert_eq!(error, ShapeError::Empty(Extent::new(0, 4, 4)));
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// Two edges that leave one node need images of different sizes.

@@ -4,6 +4,15 @@ use crate::volume::Extent;
 
 /// The shape `[c_out][c_in][kz][ky][kx]` of the weights of one convolution, in cross-correlation form:
 /// `y[o][p] = sum over i, k of W[o][i][k] x[i][p + k * dilation]`.
+///
+/// ```
+/// use znn::Extent;
+/// use znn::network::WeightShape;
+///
+/// let shape = WeightShape { c_out: 8, c_in: 3, kernel: Extent::new(1, 5, 5) };
+/// assert_eq!((shape.len(), shape.to_array()), (600, [8, 3, 1, 5, 5]));
+/// assert!(!shape.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightShape {
     /// Maps of the output.

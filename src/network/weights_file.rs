@@ -51,6 +51,19 @@ const NETWORK_KEY: &str = "network";
 const UPDATES_KEY: &str = "updates";
 
 /// What a weights file holds.
+///
+/// See [`load`].
+///
+/// ```
+/// use znn::network::weights_file::Model;
+/// use znn::network::{Parameters, spec};
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let parameters = Parameters::init(&network, 1);
+/// let model = Model { network, parameters, notes: [("by".to_owned(), "me".to_owned())].into() };
+/// assert_eq!(model.notes["by"], "me");
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// The network.
@@ -62,6 +75,13 @@ pub struct Model {
 }
 
 /// A weights file cannot be written or used.
+///
+/// ```
+/// use znn::network::weights_file::{self, WeightsFileError};
+///
+/// let error = weights_file::load("Cargo.toml".as_ref()).unwrap_err();
+/// assert!(matches!(error, WeightsFileError::Container { .. }), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsFileError {
     /// The system cannot read or write it.
@@ -169,6 +189,20 @@ pub enum WeightsFileError {
 ///
 /// # Panics
 /// Where the parameters are not those of the network, or a note has a name that the format uses itself.
+///
+/// ```
+/// use znn::network::{Parameters, spec, weights_file};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let parameters = Parameters::init(&network, 1);
+/// let notes = [("iteration".to_owned(), "0".to_owned())].into();
+/// // Without momentum, for inference only.
+/// weights_file::save(&path, &network, &parameters, &notes, false)?;
+/// assert_eq!(weights_file::load(&path)?.notes, notes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn save(
     path: &Path,
     network: &Network,
@@ -245,6 +279,19 @@ fn header(
 ///
 /// # Errors
 /// Where anything is missing, superfluous, of the wrong shape or type, or not finite.
+///
+/// ```
+/// use znn::network::{Parameters, spec, weights_file};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// # let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// # let parameters = Parameters::init(&network, 1);
+/// # weights_file::save(&path, &network, &parameters, &Default::default(), true)?;
+/// let model = weights_file::load(&path)?;
+/// assert_eq!((&model.network, &model.parameters), (&network, &parameters));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn load(path: &Path) -> Result<Model, WeightsFileError> {
     let bytes = fs::read(path).map_err(|source| WeightsFileError::Io { path: path.to_owned(), source })?;
     let container = |source| WeightsFileError::Container { path: path.to_owned(), source };

@@ -9,6 +9,13 @@ use crate::atomic_file;
 use crate::pool::{Activity, Event, RecordedGraph, Recording};
 
 /// A trace cannot be written or read.
+///
+/// ```
+/// use znn::trace::{TraceError, TraceFile};
+///
+/// let error = TraceFile::read("Cargo.toml".as_ref()).unwrap_err();
+/// assert!(error.to_string().contains("Cargo.toml"), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be written or read.

@@ -15,6 +15,15 @@ use crate::network::weights_file::WeightsFileError;
 use crate::plan::PlanError;
 
 /// Training cannot begin or go on.
+///
+/// ```
+/// use znn::train::job::Job;
+/// use znn::train::{Start, TrainError, Trainer};
+///
+/// // A job without images.
+/// let error = Trainer::new(Job::default(), Start::New, None).err().expect("nothing to train on");
+/// println!("{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The job is wrong.

@@ -1,8 +1,42 @@
 //! What to train, on what and how: every option of a training run with its default, as a TOML file.
 //!
-//! A [`Job`] is layered: the defaults, then a file, then the command line, each a [`toml::Table`] that overrides
-//! keys of the one below ([`Job::from_layers`]). The complete job is stored beside the checkpoints, so that a run
-//! is resumed from its folder alone.
+//! A [`Job`] is read from a file over the defaults; the program puts its command line on top of both. The complete job is
+//! stored beside the checkpoints, so that a run is resumed from its folder alone.
+//!
+//! The keys and what they may be:
+//!
+//! ```
+//! use znn::train::job::{ClassWeighting, Groups, InputJob, IsaChoice, Job, JobError, Layout, LossKind, Malis};
+//! use znn::train::job::{NoClassWeights, NoTuning, OptimiserKind, OutputJob, RebalanceKind, Target, Text, Tuning};
+//! use znn::data::Preprocess;
+//! use znn::train::schedule::ScheduleKind;
+//!
+//! let mut job = Job {
+//!     target: Target::Affinity,
+//!     loss: LossKind::Auto,
+//!     malis: Malis::Constrained,
+//!     class_weights: "1,2".parse()?,
+//!     optimiser: OptimiserKind::Adamw,
+//!     schedule: ScheduleKind::Cosine,
+//!     tuning: Tuning::Off,
+//!     isa: IsaChoice::Auto,
+//!     hdf5_layout: Layout::Root,
+//!     ..Job::default()
+//! };
+//! assert_eq!(job.class_weights, ClassWeighting::Given(vec![1.0, 2.0]));
+//! // Each input and output group of a network may have keys of its own.
+//! let preprocess = Some(Text(Preprocess::Standard3d));
+//! job.inputs = Groups::from([("image".to_owned(), InputJob { preprocess, ..InputJob::default() })]);
+//! let rebalance = Some(RebalanceKind::Global);
+//! job.outputs = Groups::from([("cells".to_owned(), OutputJob { rebalance, ..OutputJob::default() })]);
+//! // It lacks images.
+//! assert!(matches!(job.validate(), Err(JobError::Missing { .. })));
+//!
+//! assert_eq!("".parse::<Tuning>(), Err(NoTuning));
+//! let error: NoClassWeights = "even".parse::<ClassWeighting>().unwrap_err();
+//! assert!(error.to_string().ends_with("found `even`"));
+//! # Ok::<(), NoClassWeights>(())
+//! ```
 
 #[doc(hidden)]
 pub mod cfg;
@@ -31,6 +65,29 @@ pub use groups::{ClassWeighting, Groups, InputJob, NoClassWeights, OutputJob, Re
 pub use options::{IsaChoice, LossKind, Malis, NoTuning, OptimiserKind, Target, Tuning};
 
 /// Every option of a training run. The keys of the file are the field names with `-` for `_`.
+///
+/// ```
+/// use znn::train::job::Job;
+/// use znn::{Extent, conv};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("job.toml");
+/// std::fs::write(&path, "net = 'cells.znn'\nimages = 'a.tif'\nlabels = 'b.tif'\nout = 'run'\neta = 0.05\n")?;
+/// let job = Job::read(&path)?;
+/// // Paths are relative to the file; what it does not say is as usual.
+/// assert_eq!((job.images[0].as_path(), job.eta), (folder.path().join("a.tif").as_path(), 0.05));
+/// assert_eq!(job.iterations, Job::default().iterations);
+///
+/// let short = Job { iterations: 100, algorithm: conv::Choice::Estimate, ..job };
+/// short.validate()?;
+/// short.write(&path)?;
+/// assert_eq!(Job::read(&path)?, short);
+/// assert!(Job { eta: -1.0, ..short }.validate().is_err());
+/// assert!(Job::demo().demo);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Job {
@@ -387,6 +444,15 @@ impl Job {
             checkpoint_every: 500,
             ..Self::default()
         }
+    }
+
+    /// The job written in a file; what it does not say is as in [`Job::default`], or in [`Job::demo`] where it asks for that.
+    /// Its paths are relative to the file's folder.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, a key or a value is not one of a job, or the whole makes no sense.
+    pub fn read(path: &Path) -> Result<Self, JobError> {
+        Self::from_layers(&[Self::read_layer(path)?])
     }
 
     /// The job of the layers, each overriding those before it: the defaults (those of [`Job::demo`] where a layer

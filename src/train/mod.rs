@@ -1,4 +1,32 @@
 //! Training: the iteration, the run, and what a person sees of it.
+//!
+//! What can be chosen for an iteration:
+//!
+//! ```
+//! use znn::network::spec;
+//! use znn::train::{Clip, Loss, Optimiser, Outcome, StepOptions, natural_loss};
+//! use znn::train::malis::{Mode, Norm, Window};
+//!
+//! let adam = Optimiser::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
+//! let clip = Clip { value: Some(0.1), norm: Some(1.0) };
+//! let options = StepOptions { loss: Loss::Softmax, optimiser: adam, weight_decay: 1e-4, batch: 4, clip, ..StepOptions::default() };
+//! assert_eq!(options.momentum, 0.0);
+//! // For affinities: gradients by how many pairs of voxels they part or join wrongly.
+//! let affinities = StepOptions { malis: Some(Mode::Plain(Norm::Frac)), ..StepOptions::default() };
+//! assert_ne!(affinities.malis, Some(Mode::Constrained));
+//! # let _ = Window { high: 1.0, low: 0.0 };
+//!
+//! // The loss that the end of a network is made for.
+//! let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+//! assert_eq!(natural_loss(&network), Loss::BINOMIAL_CROSS_ENTROPY);
+//!
+//! // What iterations find can be added up.
+//! let mut total = Outcome::default();
+//! total.add(&Outcome { loss: 3.0, errors: 1.0, counted: 10.0 });
+//! total.add(&Outcome { loss: 1.0, errors: 0.0, counted: 10.0 });
+//! assert_eq!((total.mean_loss(), total.pixel_error()), (0.2, 0.05));
+//! # Ok::<(), znn::network::spec::SpecError>(())
+//! ```
 
 mod check;
 mod diagnosis;

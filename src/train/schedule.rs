@@ -27,6 +27,22 @@ pub enum ScheduleKind {
 
 /// The learning rate as a function of the iteration, so that a resumed run needs no state for it; but for that of a
 /// [`Plateau`], which multiplies it.
+///
+/// ```
+/// use znn::train::schedule::{Schedule, ScheduleKind};
+///
+/// let schedule = Schedule {
+///     kind: ScheduleKind::Cosine,
+///     eta: 0.1,
+///     anneal_factor: 1.0,
+///     anneal_every: 1,
+///     power: 1.0,
+///     warmup: 10,
+///     iterations: 1000,
+/// };
+/// assert!(schedule.eta(0) < schedule.eta(9) && schedule.eta(900) < schedule.eta(500));
+/// assert_eq!(schedule.eta(1000), 0.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// How it falls.
@@ -66,6 +82,19 @@ impl Schedule {
 }
 
 /// How far the learning rate has fallen because the validation loss did not. Its text is what a checkpoint keeps.
+///
+/// ```
+/// use znn::train::schedule::{NoPlateau, Plateau};
+///
+/// let mut plateau = Plateau::START;
+/// for loss in [1.0, 0.5, 0.5, 0.5] {
+///     plateau.observe(loss, 2, 0.1);
+/// }
+/// // Two validations in a row were no better.
+/// assert_eq!(plateau.factor, 0.1);
+/// assert_eq!(plateau.to_string().parse(), Ok(plateau));
+/// assert_eq!("0.1".parse::<Plateau>(), Err(NoPlateau));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plateau {
     /// What the learning rate is multiplied by.

@@ -94,6 +94,20 @@ pub struct Wanted<'a> {
 }
 
 /// A network cannot be trained with these sizes.
+///
+/// ```
+/// use std::sync::Arc;
+/// use znn::network::spec;
+/// use znn::train::{StepError, StepOptions, TrainingStep};
+/// use znn::{Engine, EngineOptions, Extent};
+///
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// # let network = Arc::new(spec::read("examples/networks/hello.znn".as_ref())?.network);
+/// let none = Extent::new(0, 8, 8);
+/// let error = TrainingStep::new(&engine, &network, none, &StepOptions::default()).err().expect("no voxel");
+/// assert!(matches!(error, StepError::Shape(_)), "{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// Its images do not fit.
@@ -115,6 +129,61 @@ pub enum StepError {
 }
 
 /// A training iteration, ready to run.
+///
+/// ```
+/// use std::sync::Arc;
+/// use znn::conv::Choice;
+/// use znn::network::{Parameters, spec};
+/// use znn::train::{Clip, Loss, Optimiser, OutputLoss, Settings, StepOptions, TrainingStep, Wanted};
+/// use znn::{Engine, EngineOptions, Extent, Tensor};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let engine = Engine::new(&EngineOptions { threads: Some(1), ..Default::default() })?;
+/// let network = Arc::new(spec::read("examples/networks/hello.znn".as_ref())?.network);
+/// let options = StepOptions {
+///     loss: Loss::BINOMIAL_CROSS_ENTROPY,
+///     optimiser: Optimiser::Sgd { nesterov: true },
+///     momentum: 0.9,
+///     clip: Clip { norm: Some(10.0), ..Clip::default() },
+///     algorithm: Choice::Estimate,
+///     ..StepOptions::default()
+/// };
+/// let output = Extent::new(2, 6, 6);
+/// let mut step = TrainingStep::new(&engine, &network, output, &options)?;
+/// println!("{} bytes", step.bytes());
+/// let mut parameters = Parameters::init(&network, 1);
+/// step.load(&parameters)?;
+///
+/// // Where the image is bright, the first map shall be 1, else the second.
+/// let extent = step.extent(network.inputs().next().expect("an input"));
+/// let image = Tensor::from_fn(1, extent, |i| if i % 5 < 2 { 1.0 } else { -1.0 });
+/// let margin = extent - output;
+/// let middle = image.crop(Extent::new(margin.z / 2, margin.y / 2, margin.x / 2), output);
+/// let target = Tensor::from_fn(2, output, |i| {
+///     let is_bright = middle.data()[i % output.len()] > 0.0;
+///     if is_bright == (i < output.len()) { 1.0 } else { 0.0 }
+/// });
+/// let wanted = [Wanted { target: &target, weight: None }];
+/// let mut losses = Vec::new();
+/// for iteration in 0..20 {
+///     let settings = Settings { eta: 0.05, factor: 1.0, key: iteration };
+///     losses.push(step.run(&[&image], &wanted, settings)?.mean_loss());
+/// }
+/// assert!(losses[19] < losses[0] / 2.0, "{losses:?}");
+/// assert_eq!(step.predictions()[0].extent(), output);
+/// assert!(!step.has_fault()? && step.gradient_norm()?.is_some());
+/// // That is of affinities.
+/// assert_eq!(step.rand_error(), None);
+/// step.finish()?;
+/// step.store(&mut parameters)?;
+///
+/// // With a loss for each output, where there are several.
+/// let losses = [OutputLoss { loss: Loss::SQUARE, factor: 0.5, malis: None }];
+/// let step = TrainingStep::with_losses(&engine, &network, output, &options, &losses)?;
+/// # drop(step);
+/// # Ok(())
+/// # }
+/// ```
 pub struct TrainingStep {
     plan: Plan,
     network: Arc<Network>,

@@ -81,6 +81,40 @@ pub enum End {
 }
 
 /// A training run, ready to begin or to go on.
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+/// use znn::train::job::{Job, Tuning};
+/// use znn::train::{End, FileNames, Start, Trainer};
+/// use znn::{Extent, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// // The demo, which needs no files, for two iterations.
+/// let job = Job {
+///     iterations: 2,
+///     output_size: Extent::new(1, 8, 8),
+///     threads: 1,
+///     tuning: Tuning::Off,
+///     out: folder.path().join("run"),
+/// #   algorithm: znn::conv::Choice::Estimate,
+/// #   validate_patches: 1,
+///     ..Job::demo()
+/// };
+/// let mut trainer = Trainer::new(job, Start::New, None)?;
+/// for warning in trainer.warnings() {
+///     println!("{warning}");
+/// }
+/// println!("{} groups, {} bytes", trainer.network().nodes().len(), trainer.bytes());
+///
+/// // Nobody looks on, and nobody stops it.
+/// let end = trainer.run(&mut (), &AtomicBool::new(false))?;
+/// assert_eq!((end, trainer.iteration()), (End::Done, 2));
+/// assert!(trainer.trace().is_none(), "nothing is recorded");
+/// assert!(folder.path().join("run").join(FileNames::MODEL).exists());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Trainer {
     job: Job,
     /// Of each output, the loss that `auto` stands for.

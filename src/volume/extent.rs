@@ -7,6 +7,24 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Voxel counts, offsets or steps along z, y and x; x is contiguous in memory.
+///
+/// ```
+/// use znn::Extent;
+///
+/// let extent: Extent = "2,3,4".parse()?;
+/// assert_eq!((extent, extent.len()), (Extent::new(2, 3, 4), 24));
+/// assert_eq!(extent.to_array(), [2, 3, 4]);
+/// // Where a voxel lies in `[z][y][x]`.
+/// assert_eq!(extent.index(1, 2, 3), 23);
+///
+/// let two = Extent::new(2, 2, 2);
+/// assert_eq!((extent + two, extent * two), (Extent::new(4, 5, 6), Extent::new(4, 6, 8)));
+/// assert_eq!((extent.min(two), extent.max(two)), (two, extent));
+/// assert_eq!(extent.checked_sub(two), Some(Extent::new(0, 1, 2)));
+/// assert_eq!(two.checked_sub(extent), None);
+/// assert!((extent - extent).is_empty());
+/// # Ok::<(), znn::ParseExtentError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "[usize; 3]", into = "[usize; 3]")]
 pub struct Extent {
@@ -123,6 +141,11 @@ impl fmt::Display for Extent {
 }
 
 /// The text is not three integers `z,y,x`.
+///
+/// ```
+/// let error: znn::ParseExtentError = "3,x".parse::<znn::Extent>().unwrap_err();
+/// assert!(error.to_string().contains("3,x"), "{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected three integers z,y,x, found `{0}`")]
 pub struct ParseExtentError(pub String);

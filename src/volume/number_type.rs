@@ -18,6 +18,13 @@ pub(crate) fn exact(value: i128) -> Result<f32, String> {
 }
 
 /// The type of the numbers of a volume on disk. In memory they are f32.
+///
+/// ```
+/// use znn::data::NumberType;
+///
+/// assert_eq!((NumberType::U16.name(), NumberType::U16.bytes()), ("uint16", 2));
+/// assert_eq!(NumberType::ALL.len(), 10);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberType {
     /// Unsigned, 8 bits.

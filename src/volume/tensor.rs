@@ -7,6 +7,27 @@ use aligned_vec::AVec;
 use super::Extent;
 
 /// `channels` images of one extent, row-major `[channel][z][y][x]`, aligned to a cache line.
+///
+/// ```
+/// use znn::{Extent, Tensor};
+///
+/// let extent = Extent::new(2, 3, 4);
+/// let mut image = Tensor::from_fn(2, extent, |i| i as f32);
+/// assert_eq!((image.channels(), image.extent(), image.data().len()), (2, extent, 48));
+/// assert_eq!(image.channel(1)[extent.index(0, 0, 2)], 26.0);
+///
+/// // A box, and a copy of it elsewhere.
+/// let part = image.crop(Extent::new(1, 1, 1), Extent::new(1, 2, 3));
+/// assert_eq!(part.channel(0), [17.0, 18.0, 19.0, 21.0, 22.0, 23.0]);
+/// image.paste(&part, Extent::ZERO);
+/// assert_eq!(image.data()[..3], [17.0, 18.0, 19.0]);
+///
+/// image.channel_mut(0).fill(0.0);
+/// image.data_mut()[0] = 1.0;
+/// let mut expected = Tensor::zeros(1, extent);
+/// expected.data_mut()[0] = 1.0;
+/// assert_eq!(Tensor::from_slice(1, extent, image.channel(0)), expected);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     channels: usize,

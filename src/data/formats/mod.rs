@@ -28,6 +28,20 @@ use crate::hdf5::Hdf5File;
 use crate::volume::{Extent, Tensor};
 
 /// What is known of a volume before a voxel is read, and what a writer has to know.
+///
+/// ```
+/// use znn::Extent;
+/// use znn::data::{NumberType, VolumeInfo, VoxelSize};
+///
+/// let info = VolumeInfo {
+///     channels: 1,
+///     extent: Extent::new(30, 512, 512),
+///     numbers: NumberType::U8,
+///     voxel: VoxelSize::new([40.0, 4.0, 4.0], "nm"),
+///     chunk: Some(Extent::new(16, 64, 64)),
+/// };
+/// assert_eq!((info.numbers.name(), info.numbers.bytes()), ("uint8", 1));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct VolumeInfo {
     /// Images of the volume.
@@ -43,6 +57,33 @@ pub struct VolumeInfo {
 }
 
 /// A volume of which boxes can be read.
+///
+/// A source of one's own, here a volume that is computed where it is read:
+///
+/// ```
+/// use znn::data::{DataError, MemoryReader, NumberType, VolumeInfo, VolumeReader};
+/// use znn::{Extent, Tensor};
+///
+/// struct Ramp(VolumeInfo);
+///
+/// impl VolumeReader for Ramp {
+///     fn info(&self) -> &VolumeInfo {
+///         &self.0
+///     }
+///
+///     fn read(&mut self, origin: Extent, extent: Extent) -> Result<Tensor, DataError> {
+///         Ok(Tensor::from_fn(1, extent, |i| (origin.x + i % extent.x) as f32))
+///     }
+/// }
+///
+/// let extent = Extent::new(1000, 1000, 1000);
+/// let info = VolumeInfo { channels: 1, extent, numbers: NumberType::F32, voxel: None, chunk: None };
+/// let part = Ramp(info).read(Extent::new(0, 0, 500), Extent::new(1, 1, 3))?;
+/// assert_eq!(part.data(), [500.0, 501.0, 502.0]);
+/// // What is in memory already has a reader.
+/// assert_eq!(MemoryReader::new(&part).info().extent, part.extent());
+/// # Ok::<(), DataError>(())
+/// ```
 pub trait VolumeReader: Send {
     /// Its shape and type.
     fn info(&self) -> &VolumeInfo;
@@ -56,6 +97,23 @@ pub trait VolumeReader: Send {
 }
 
 /// A volume of which boxes can be written, each voxel once.
+///
+/// ```
+/// use znn::data::{NumberType, VolumeInfo, VolumeWriter, volume_file};
+/// use znn::{Extent, Tensor};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("out.npy");
+/// let extent = Extent::new(2, 4, 4);
+/// let info = VolumeInfo { channels: 1, extent, numbers: NumberType::F32, voxel: None, chunk: None };
+/// let mut writer: Box<dyn VolumeWriter> = volume_file::create(&path, &info)?;
+/// let half = Tensor::from_fn(1, Extent::new(1, 4, 4), |i| i as f32);
+/// writer.write(Extent::ZERO, &half)?;
+/// writer.write(Extent::new(1, 0, 0), &half)?;
+/// writer.finish()?;
+/// assert_eq!(volume_file::open(&path)?.read(Extent::new(1, 0, 0), half.extent())?, half);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait VolumeWriter: Send {
     /// Writes all channels of a box whose first voxel is at `origin`. Panics where it does not lie in the volume, or, where
     /// the format is chunked, cuts a chunk.

@@ -10,6 +10,16 @@ use crate::network::GroupName;
 const MAX_REMARKS: usize = 50;
 
 /// One remark about one place of a network file.
+///
+/// ```
+/// use znn::network::spec::{self, Diagnostic, SpecError};
+///
+/// let SpecError::Invalid(found) = spec::parse("nodes image\ntype inptu\nsize 1\n", "a.znn").unwrap_err() else {
+///     panic!("a text that is wrong");
+/// };
+/// let Diagnostic { file, line, message, .. } = &found[0];
+/// assert_eq!((file.as_str(), *line), ("a.znn", 2), "{message}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The name of the file.
@@ -37,6 +47,13 @@ impl fmt::Display for Diagnostic {
 }
 
 /// A network file cannot be used.
+///
+/// ```
+/// use znn::network::spec::{self, SpecError};
+///
+/// let error = spec::read("there/is/none.znn".as_ref()).unwrap_err();
+/// assert!(matches!(error, SpecError::Read { .. }), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// It cannot be read.

@@ -103,6 +103,17 @@ use super::{GroupKind, GroupName, Network};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A network and what its file gave reason to remark.
+///
+/// ```
+/// use znn::network::spec;
+///
+/// let text = std::fs::read_to_string("examples/networks/hello.znn")?;
+/// let parsed = spec::parse(text + "colour red\n", "red.znn")?;
+/// assert_eq!(parsed.network.nodes().len(), 3);
+/// // A key that has no effect.
+/// assert!(parsed.warnings[0].to_string().contains("colour"), "{}", parsed.warnings[0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// The network.
@@ -115,6 +126,12 @@ pub struct Parsed {
 ///
 /// # Errors
 /// Where the file cannot be read, and as [`parse`].
+///
+/// ```
+/// let network = znn::network::spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// assert_eq!(network.edges().len(), 2);
+/// # Ok::<(), znn::network::spec::SpecError>(())
+/// ```
 pub fn read(path: &Path) -> Result<Parsed, SpecError> {
     let fail = |source| SpecError::Read { path: path.to_owned(), source };
     let bytes = std::fs::metadata(path).map_err(fail)?.len();
@@ -135,6 +152,13 @@ pub fn is_toml(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`SpecError::Invalid`] with all that is wrong.
+///
+/// ```
+/// let text = std::fs::read_to_string("examples/networks/hello.znn")?;
+/// let network = znn::network::spec::parse(text, "hello.znn")?.network;
+/// assert_eq!(network.find_node("hidden").map(|node| network[node].size), Some(12));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
     parse_by(Document::parse, text.as_ref(), file)
 }

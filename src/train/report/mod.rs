@@ -2,6 +2,51 @@
 //!
 //! The trainer tells an [`Observer`] what happens; [`Reporter`] is the one that shows it on the terminal and keeps
 //! `metrics.jsonl`, `curve.png` and `preview.png` in the folder of the run.
+//!
+//! An observer of one's own:
+//!
+//! ```
+//! use std::path::Path;
+//! use znn::Tensor;
+//! use znn::train::report::{ClassScore, Observer, ReportError, TrainStep, Validation};
+//!
+//! #[derive(Default)]
+//! struct Log(Vec<String>);
+//!
+//! impl Observer for Log {
+//!     fn on_train(&mut self, step: &TrainStep) -> Result<(), ReportError> {
+//!         self.0.push(format!("{}: {}", step.iteration, step.loss));
+//!         Ok(())
+//!     }
+//!
+//!     fn on_validation(&mut self, validation: &Validation) -> Result<(), ReportError> {
+//!         let found = |score: &ClassScore| score.iou.map_or("none".to_owned(), |iou| iou.to_string());
+//!         self.0.push(validation.classes.iter().map(found).collect::<Vec<_>>().join(" "));
+//!         Ok(())
+//!     }
+//!
+//!     fn on_preview(&mut self, _input: &Tensor, prediction: &Tensor, _target: &Tensor) -> Result<(), ReportError> {
+//!         self.0.push(format!("{} maps to look at", prediction.channels()));
+//!         Ok(())
+//!     }
+//!
+//!     fn on_checkpoint(&mut self, iteration: u64, path: &Path) -> Result<(), ReportError> {
+//!         self.0.push(format!("{iteration}: {}", path.display()));
+//!         Ok(())
+//!     }
+//!
+//!     fn finish(&mut self) -> Result<(), ReportError> {
+//!         self.0.push("done".to_owned());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut log = Log::default();
+//! log.on_checkpoint(10, Path::new("run/model.safetensors"))?;
+//! log.finish()?;
+//! assert_eq!(log.0, ["10: run/model.safetensors", "done"]);
+//! # Ok::<(), ReportError>(())
+//! ```
 
 mod chart;
 #[doc(hidden)]

@@ -42,6 +42,36 @@ const CURVE_INTERVAL: Duration = Duration::from_secs(5);
 const PROGRESS_WINDOW: f64 = 30.0;
 
 /// Shows a run on the terminal and keeps `metrics.jsonl`, the same for TensorBoard, `curve.png` and `preview.png`.
+///
+/// ```
+/// use std::time::Duration;
+/// use znn::train::report::{FileNames, Observer, Reporter, ReporterOptions, TrainStep, Verbosity};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let verbosity = Verbosity::Quiet;
+/// let options = ReporterOptions { iterations: 2, report_every: 1, time_limit: None, verbosity };
+/// let mut reporter = Reporter::create(folder, options)?;
+/// let step = TrainStep {
+///     iteration: 1,
+///     loss: 0.5,
+///     pixel_error: 0.25,
+///     rand_error: None,
+///     gradient_norm: None,
+///     batch: 1,
+///     voxels: 64,
+///     elapsed: Duration::from_millis(3),
+///     eta: 0.01,
+/// };
+/// reporter.on_train(&step)?;
+/// reporter.finish()?;
+/// assert!(std::fs::read_to_string(folder.join(FileNames::METRICS))?.contains("0.5"));
+/// // After an interruption, from the first iteration on.
+/// Reporter::resume(folder, options, 1)?.on_train(&TrainStep { iteration: 2, ..step })?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reporter {
     options: ReporterOptions,
