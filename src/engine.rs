@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// What computes the passes of `problem`. A deterministic engine estimates where it is asked to measure; a fixed
-    /// method leaves what it cannot compute to the [direct one](crate::conv::Method::or_direct).
+    /// method leaves what it cannot compute to the direct one.
     #[doc(hidden)]
     pub fn method(&self, choice: Choice, problem: &Problem, passes: Passes) -> Decision {
         match choice {

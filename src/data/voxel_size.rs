@@ -30,7 +30,7 @@ impl VoxelSize {
         UNITS.iter().find(|(names, _)| names[0] == self.unit).map(|&(_, metres)| metres)
     }
 
-    /// The same size in another unit, one of [`metres`](Self::metres); itself where its own is unknown.
+    /// The same size in another unit, one of those known here; itself where its own is unknown.
     #[doc(hidden)]
     pub fn in_unit(&self, unit: &str) -> Self {
         let wanted = Self { unit: short(unit).to_owned(), ..self.clone() };

@@ -44,10 +44,10 @@ pub struct NodeShape {
 ///
 /// ```
 /// use znn::Extent;
-/// use znn::network::{NodeShape, spec};
+/// use znn::network::{NodeShape, Shapes, spec};
 ///
 /// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
-/// let shapes = network.shapes(Extent::new(2, 4, 4))?;
+/// let shapes: Shapes = network.shapes(Extent::new(2, 4, 4))?;
 /// assert_eq!(shapes.fov(), Extent::new(5, 9, 9));
 /// let image = network.find_node("image").expect("a node");
 /// let extent = Extent::new(6, 12, 12);

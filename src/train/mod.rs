@@ -5,16 +5,11 @@
 //! ```
 //! use znn::network::spec;
 //! use znn::train::{Clip, Loss, Optimiser, Outcome, StepOptions, natural_loss};
-//! use znn::train::malis::{Mode, Norm, Window};
 //!
 //! let adam = Optimiser::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
 //! let clip = Clip { value: Some(0.1), norm: Some(1.0) };
 //! let options = StepOptions { loss: Loss::Softmax, optimiser: adam, weight_decay: 1e-4, batch: 4, clip, ..StepOptions::default() };
 //! assert_eq!(options.momentum, 0.0);
-//! // For affinities: gradients by how many pairs of voxels they part or join wrongly.
-//! let affinities = StepOptions { malis: Some(Mode::Plain(Norm::Frac)), ..StepOptions::default() };
-//! assert_ne!(affinities.malis, Some(Mode::Constrained));
-//! # let _ = Window { high: 1.0, low: 0.0 };
 //!
 //! // The loss that the end of a network is made for.
 //! let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
@@ -62,7 +57,16 @@ pub use trainer::{End, FileNames, Start, Trainer};
 pub use crate::ops::loss::{Loss, Outcome};
 pub use crate::ops::update::{Clip, Optimiser};
 
-/// Which pairs of voxels affinities join or part: weights of their gradients.
+/// How the gradients of affinities are weighted by the pairs of voxels that they part or join wrongly (Turaga et al., arXiv
+/// 0911.5372).
+///
+/// ```
+/// use znn::train::StepOptions;
+/// use znn::train::malis::{Mode, Norm};
+///
+/// let options = StepOptions { malis: Some(Mode::Plain(Norm::Frac)), ..StepOptions::default() };
+/// assert_ne!(options.malis, Some(Mode::Constrained));
+/// ```
 pub mod malis {
-    pub use crate::segment::{Mode, Norm, Window};
+    pub use crate::segment::{Mode, Norm};
 }

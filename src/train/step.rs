@@ -62,7 +62,7 @@ impl Default for StepOptions {
     }
 }
 
-/// The loss of one output node.
+/// The loss of one output node, for [`TrainingStep::with_losses`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputLoss {
     /// What is minimised.
@@ -73,7 +73,7 @@ pub struct OutputLoss {
     pub malis: Option<segment::Mode>,
 }
 
-/// What changes from iteration to iteration.
+/// What changes from iteration to iteration of a [`TrainingStep`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// The learning rate of groups without one of their own.
@@ -84,7 +84,7 @@ pub struct Settings {
     pub key: u64,
 }
 
-/// The images of one output node.
+/// The images of one output node, for [`TrainingStep::run`].
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// What the output should be.

@@ -23,7 +23,7 @@ use crate::network::{Network, Parameters, spec};
 use crate::trace::TraceFile;
 use crate::volume::Tensor;
 
-/// The names of the files in the folder of a run that resuming needs.
+/// The names of the files in the folder of a [`Trainer`]'s run that resuming needs.
 pub struct FileNames;
 
 impl FileNames {
@@ -58,7 +58,7 @@ pub mod notes {
 /// The network of the demo.
 const DEMO_NETWORK: &str = include_str!("../../examples/networks/membranes3d.znn");
 
-/// What becomes of a run that the folder holds already.
+/// What becomes of a run that the folder of a [`Trainer`] holds already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The folder must hold none.
@@ -69,7 +69,7 @@ pub enum Start {
     Resume,
 }
 
-/// Why a run has ended.
+/// Why a run of a [`Trainer`] has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// All iterations are done.

@@ -105,10 +105,10 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// A network and what its file gave reason to remark.
 ///
 /// ```
-/// use znn::network::spec;
+/// use znn::network::spec::{self, Parsed};
 ///
 /// let text = std::fs::read_to_string("examples/networks/hello.znn")?;
-/// let parsed = spec::parse(text + "colour red\n", "red.znn")?;
+/// let parsed: Parsed = spec::parse(text + "colour red\n", "red.znn")?;
 /// assert_eq!(parsed.network.nodes().len(), 3);
 /// // A key that has no effect.
 /// assert!(parsed.warnings[0].to_string().contains("colour"), "{}", parsed.warnings[0]);
@@ -167,6 +167,18 @@ pub fn parse(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
 ///
 /// # Errors
 /// As [`parse`].
+///
+/// ```
+/// use znn::network::spec;
+///
+/// let text = "
+///     nodes.image = { type = 'input', size = 1 }
+///     edges.filter = { type = 'conv', size = [1, 3, 3], init = 'msra', input = 'image', output = 'result' }
+///     nodes.result = { type = 'transfer', function = 'rectify_linear', size = 4 }
+/// ";
+/// assert_eq!(spec::parse_toml(text, "small.toml")?.network.edges()[0].name, "filter");
+/// # Ok::<(), spec::SpecError>(())
+/// ```
 pub fn parse_toml(text: impl AsRef<[u8]>, file: &str) -> Result<Parsed, SpecError> {
     parse_by(Document::parse_toml, text.as_ref(), file)
 }

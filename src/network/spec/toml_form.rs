@@ -125,6 +125,16 @@ fn word(value: &Spanned<DeValue<'_>>) -> Option<String> {
 }
 
 /// The network in TOML: reading it gives the same network.
+///
+/// ```
+/// use znn::network::spec;
+///
+/// let network = spec::read("examples/networks/hello.znn".as_ref())?.network;
+/// let text = spec::to_toml(&network);
+/// assert!(text.contains("[edges.first]"), "{text}");
+/// assert_eq!(spec::parse_toml(text, "hello.toml")?.network, network);
+/// # Ok::<(), spec::SpecError>(())
+/// ```
 pub fn to_toml(network: &Network) -> String {
     let mut report = Report::new("a network");
     let text = network.to_string();
