@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "atomic_file",
     "stats",
     "machine",
@@ -23,6 +23,7 @@ const ORDER: [&str; 19] = [
     "infer",
     "train",
     "session",
+    "error",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
