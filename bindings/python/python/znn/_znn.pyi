@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,23 @@ from numpy.typing import NDArray
 VERSION: str
 _Floats = NDArray[np.float32]
 _How = tuple[list[int], list[int], list[int], list[int], int, str]
+
+class Training(TypedDict):
+    """How a network is trained."""
+
+    rate: float
+    momentum: float
+    weight_decay: float
+    optimiser: str
+    betas: tuple[float, float]
+    epsilon: float
+    batch: int
+    clip_value: float | None
+    clip_norm: float | None
+
+def processors() -> list[int]:
+    """The processors that this process may use, by the system's numbers, in the order in which engines place their workers:
+    one of each core first."""
 
 class Engine:
     """Threads, kernels and measurements, and the plans of the convolutions that were called last.
@@ -29,6 +47,8 @@ class Engine:
     ) -> Engine: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def cores(self) -> list[int]: ...
     @property
     def isa(self) -> str: ...
     def clear(self) -> None: ...
@@ -52,4 +72,5 @@ class Network:
     def output_extent(self, image: list[int]) -> tuple[int, int, int]: ...
     def training_extent(self, output: list[int]) -> tuple[int, int, int]: ...
     def forward(self, x: _Floats) -> _Floats: ...
-    def train_step(self, x: _Floats, target: _Floats, rate: float, momentum: float, weight_decay: float) -> float: ...
+    def parameters(self) -> list[tuple[str, _Floats]]: ...
+    def train_step(self, x: _Floats, target: _Floats, how: Training) -> float: ...

@@ -5,8 +5,8 @@
 operators with gradients, so that autograd, ``torch.compile`` and ``DistributedDataParallel`` treat them as any other.
 """
 
-from ._accelerate import Report, Timing, accelerate
+from ._accelerate import Kept, Report, Timing, accelerate
 from ._modules import Conv2d, Conv3d
 from ._operator import conv2d, conv3d, is_supported
 
-__all__ = ["Conv2d", "Conv3d", "Report", "Timing", "accelerate", "conv2d", "conv3d", "is_supported"]
+__all__ = ["Conv2d", "Conv3d", "Kept", "Report", "Timing", "accelerate", "conv2d", "conv3d", "is_supported"]

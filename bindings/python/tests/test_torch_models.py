@@ -1,0 +1,179 @@
+"""Whole models: the same outputs and gradients after `accelerate`, its report, and `torch.compile`."""
+
+import copy
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+import znn.torch  # noqa: E402
+from models import assert_same_gradients, loss_and_gradients, swap_all, unet  # noqa: E402
+
+
+def results(model, x):
+    """The output, and the gradients by the input and by all parameters."""
+    x = x.detach().clone().requires_grad_()
+    y = model(x)
+    names, parameters = zip(*model.named_parameters())
+    gradients = torch.autograd.grad(y.square().mean(), [x, *parameters])
+    return dict(zip(["output", "input", *names], [y.detach(), *gradients]))
+
+
+def check_accelerated(model, x):
+    """After `accelerate` the model is as far from the results in double precision as PyTorch's single precision is, or
+    not much farther than single precision can tell."""
+    own, double = copy.deepcopy(model), copy.deepcopy(model).double()
+    report = znn.torch.accelerate(own, x, margin=0.0)
+    swapped = [module for module in own.modules() if isinstance(module, (znn.torch.Conv3d, znn.torch.Conv2d))]
+    assert len(swapped) == len(report.timings) > 0, report
+    plain, found, expected = results(model, x), results(own, x), results(double, x.double())
+    # Biases before a normalisation have no gradient but rounding: errors are measured by the largest gradient.
+    largest = max(value.abs().max().item() for name, value in expected.items() if name not in ["output", "input"])
+    for name, exact in expected.items():
+        scale = exact.abs().max().item() if name in ["output", "input"] else largest
+        error, of_torch = ((each[name] - exact).abs().max().item() for each in [found, plain])
+        assert error <= max(1e-5 * scale, 4 * of_torch), f"{name}: {error} of {scale}, PyTorch's {of_torch}"
+    report.restore()
+    assert all(torch.equal(value, plain[name]) for name, value in results(own, x).items())
+    return report
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_unet_gives_the_same(training, format):
+    model = unet().train(training).to(memory_format=format)
+    report = check_accelerated(model, torch.randn(2, 1, 16, 16, 16).to(memory_format=format))
+    assert len(report.timings) == 7
+    assert [kept.name for kept in report.kept] == ["up"]
+
+
+# Smooth transfer functions, as in `models.UNet`.
+NETWORKS_OF_MONAI = {
+    "UNet": lambda nets: (
+        nets.UNet(3, 1, 2, channels=(8, 16, 32), strides=(2, 2), num_res_units=2, act="SWISH"),
+        (2, 1, 16, 16, 16),
+    ),
+    "BasicUNet": lambda nets: (nets.BasicUNet(3, 1, 2, features=(4, 4, 8, 8, 16, 4), act="SWISH"), (1, 1, 32, 32, 32)),
+    "SegResNet": lambda nets: (nets.SegResNet(3, 8, 1, 2, act="SWISH"), (1, 1, 16, 16, 16)),
+    "UNet in 2D": lambda nets: (
+        nets.UNet(2, 1, 2, channels=(8, 16, 32), strides=(2, 2), num_res_units=1, act="SWISH"),
+        (2, 1, 32, 32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS_OF_MONAI)
+def test_networks_of_monai_give_the_same(name):
+    nets = pytest.importorskip("monai.networks.nets")
+    torch.manual_seed(4)
+    model, shape = NETWORKS_OF_MONAI[name](nets)
+    report = check_accelerated(model, torch.randn(shape))
+    assert len(report.timings) >= 6
+
+
+def test_accelerate_is_reversible(capsys):
+    model, x = unet(12), torch.randn(1, 1, 16, 24, 24)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    expected = copy.deepcopy(model)(x)
+    report = znn.torch.accelerate(model, x, progress=True)
+    assert "7 of 7 convolutions timed: head 1x12x16x24x24" in capsys.readouterr().err
+    assert {timing.name for timing in report.timings} == {n for n, m in model.named_modules() if isinstance(m, nn.Conv3d)}
+    swapped = {name for name, module in model.named_modules() if isinstance(module, znn.torch.Conv3d)}
+    assert swapped == {timing.name for timing in report.timings if timing.is_swapped}
+    assert all(timing.is_swapped == (timing.ratio >= 1.05) for timing in report.timings)
+    assert f"{len(swapped)} of 8 convolutions swapped" in str(report)
+    assert model.training and report.ratio >= 1.0 and report.seconds > 0
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    torch.testing.assert_close(model(x), expected, rtol=1e-3, atol=1e-4)
+    report.restore()
+    assert not any(isinstance(module, znn.torch.Conv3d) for module in model.modules())
+    # With an impossible margin nothing is swapped.
+    assert not any(t.is_swapped for t in znn.torch.accelerate(model, x, training=False, margin=1e9).timings)
+
+
+class Mixed(nn.Module):
+    """Convolutions that the engine takes over, and all kinds that it does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken = nn.Conv3d(4, 4, 3)
+        self.grouped = nn.Conv3d(4, 4, 3, groups=2)
+        self.depthwise = nn.Conv3d(4, 4, 1, groups=4)
+        self.reflecting = nn.Conv3d(4, 4, 3, padding=1, padding_mode="reflect")
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Conv3d(4, 4, 1))
+        self.doubled = nn.Conv3d(4, 4, 1).double()
+        self.transposed = nn.ConvTranspose3d(4, 4, 2)
+        self.unused = nn.Conv3d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.normed(self.reflecting(self.depthwise(self.grouped(self.taken(x)))))
+        return self.transposed(self.doubled(x.double()).float())
+
+
+def test_the_report_says_what_is_left_to_pytorch():
+    torch.manual_seed(5)
+    model, x = Mixed(), torch.randn(1, 4, 8, 8, 8)
+    kinds, expected = [type(module) for module in model.modules()], model(x)
+    report = znn.torch.accelerate(model, x, margin=0.0)
+    reasons = {kept.name: kept.reason for kept in report.kept}
+    assert reasons == {
+        "grouped": "groups=2, expected 1",
+        "depthwise": "groups=4, expected 1",
+        "reflecting": "padding_mode='reflect', expected 'zeros'",
+        "normed": "it is a ParametrizedConv3d, expected a Conv2d or Conv3d of PyTorch",
+        "doubled": "torch.float64 on cpu, expected torch.float32 on cpu",
+        "transposed": "it is a ConvTranspose3d, expected a Conv2d or Conv3d of PyTorch",
+        "unused": "the model does not call it on the example",
+    }
+    assert [timing.name for timing in report.timings] == ["taken"]
+    assert type(model.taken) is znn.torch.Conv3d
+    assert all(f"{name:10}  kept: {reason}" in str(report) for name, reason in reasons.items())
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+    again = znn.torch.accelerate(model, x)
+    assert {kept.name: kept.reason for kept in again.kept}["taken"] == "swapped before" and not again.timings
+    report.restore()
+    assert [type(module) for module in model.modules()] == kinds
+
+
+def has_compiler():
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
+
+
+# The tracer and the partitioner of gradients alone, and with C++ made of all that is not the engine's.
+BACKENDS = [
+    "aot_eager",
+    pytest.param("inductor", marks=pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler and Python.h")),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_models_give_the_same(backend):
+    torch._dynamo.reset()
+    model, x = swap_all(unet()), torch.randn(1, 1, 8, 8, 8)
+    expected = loss_and_gradients(copy.deepcopy(model), x)
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    assert_same_gradients(loss_and_gradients(compiled, x), expected)
+    # Without gradients it is compiled anew, for the forward pass alone.
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.eval()(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last_3d])
+def test_compiled_for_all_sizes(backend, format):
+    torch._dynamo.reset()
+    torch.manual_seed(6)
+    model = swap_all(nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.SiLU(), nn.Conv3d(3, 2, 3, stride=2)))
+    model = model.to(memory_format=format)
+    compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=True)
+    for size in [(1, 2, 9, 8, 7), (2, 2, 6, 7, 11), (3, 2, 5, 12, 9)]:
+        x = torch.randn(size).to(memory_format=format)
+        assert_same_gradients(loss_and_gradients(compiled, x), loss_and_gradients(model, x))
