@@ -90,7 +90,8 @@ def accelerate(
     inputs like ``example``; :meth:`Report.restore` undoes it.
 
     The model is run once on ``example`` to learn the sizes. Then each convolution is timed in PyTorch (in the memory format
-    that it got) and in this engine, in turn: forward, and with ``training`` (by default ``model.training``) backward too.
+    that it got) and in this engine (contiguous, as its outputs are), in turn: forward, and with ``training`` (by default
+    ``model.training``) backward too.
     Parameters stay where they are, so that optimisers, checkpoints and DistributedDataParallel notice nothing.
 
     That takes a fraction of a second to some seconds for each different size, longer for larger images; ``progress`` shows on
@@ -201,21 +202,23 @@ def _key(module: Any, call: _Call, training: bool) -> tuple[Any, ...]:
 def _measure(module: Any, call: _Call, training: bool) -> tuple[float, float]:
     """The median times of a call in PyTorch and in the engine, in turn."""
     rounds, enough = 7, 1.0
-    x = torch.empty_strided(call.shape, call.stride).uniform_(-1, 1)
-    x.requires_grad_(training and call.requires_grad)
     original, other = type(module), _SWAPS[type(module)]
     own = [parameter for parameter in module.parameters() if training and parameter.requires_grad]
-    wanted = [tensor for tensor in [x, *own] if tensor.requires_grad]
+    given = torch.empty_strided(call.shape, call.stride).uniform_(-1, 1)
+    contiguous = given.contiguous()
 
-    def run(kind: Any) -> Callable[[], None]:
-        def call() -> None:
+    def run(kind: Any, x: torch.Tensor) -> Callable[[], None]:
+        x.requires_grad_(training and call.requires_grad)
+        wanted = [tensor for tensor in [x, *own] if tensor.requires_grad]
+
+        def call_once() -> None:
             y = kind._conv_forward(module, x, module.weight, module.bias)
             if wanted:
                 torch.autograd.grad(y, wanted, torch.ones_like(y))
 
-        return call
+        return call_once
 
-    runs = [run(original), run(other)]
+    runs = [run(original, given), run(other, contiguous)]
     with torch.set_grad_enabled(training):
         for each in runs:
             each()

@@ -36,7 +36,11 @@ def conv3d(
 ) -> Tensor:
     """``torch.nn.functional.conv3d`` by this engine, with gradients by input, weight and bias. See :func:`is_supported`.
 
-    The output is contiguous, whatever the memory format of the input. Inputs in channels_last_3d are copied.
+    input: ``[image, map, z, y, x]`` or ``[map, z, y, x]``; weight: ``[c_out, c_in, kz, ky, kx]``; bias: ``[c_out]``.
+
+    The output is contiguous, whatever the memory format of the input, and so are the gradients. An input in
+    channels_last_3d is copied once; where convolutions follow each other (with what keeps the format in between), it is the
+    first of them whose input is copied.
     """
     if not is_supported(input, weight, groups):
         raise ValueError("znn.torch.conv3d: expected dense float32 tensors on the CPU, and groups=1")
@@ -48,7 +52,8 @@ def conv3d(
     passes = INFERENCE
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
         passes = TRAINING if input.requires_grad else FIRST_LAYER
-    batched = input if input.dim() == 5 else input.unsqueeze(0)
+    # Here, not in the operator, so that the backward pass has the copy.
+    batched = _maps(input if input.dim() == 5 else input.unsqueeze(0))
     output: Tensor = torch.ops.znn.conv3d(batched, weight, bias, stride, zeros, dilation, passes)
     return output if input.dim() == 5 else output.squeeze(0)
 
