@@ -44,14 +44,15 @@ class UNet(nn.Module):
             skips.append(x)
         for level in (1, 0):
             x = self.merge[level](torch.cat([skips[level], self.up[level](x)], 1))
-        return self.head(x)
+        y: torch.Tensor = self.head(x)
+        return y
 
 
 def networks(width: int) -> dict[str, nn.Module]:
     torch.manual_seed(1)
     found: dict[str, nn.Module] = {"3D U-Net": UNet(width)}
     try:
-        from monai.networks.nets import BasicUNet
+        from monai.networks.nets.basic_unet import BasicUNet
     except ImportError:
         print("MONAI is not installed: pip install monai")
     else:
@@ -89,7 +90,7 @@ def profile(run: Runner) -> str:
 
     with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profiler:
         run()
-    return profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=50)
+    return str(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=50))
 
 
 def main() -> None:

@@ -15,6 +15,11 @@ use pyo3::prelude::*;
 use crate::arrays::{Images, images, images_mut};
 
 /// Threads, kernels and measurements, and the plans of the convolutions that were called last.
+///
+/// threads: workers; None: one for each core that the process may use. cores: their processors, by the system's numbers; None:
+/// those with the fewest workers of the process's other engines. deterministic: the same bits for any number of threads.
+/// workspace: bytes that a convolution may take for what its algorithm derives; None: 2 GiB. tuning: the file that keeps which
+/// algorithms measured fastest, so that the next process need not measure; None: there is none.
 #[pyclass(frozen, module = "znn._znn")]
 pub struct Engine {
     pub engine: Arc<engine::Engine>,

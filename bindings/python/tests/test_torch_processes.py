@@ -65,15 +65,17 @@ def test_each_process_of_a_job_has_processors_of_its_own(monkeypatch):
     def parts(threads, processes, allowed, machine):
         monkeypatch.setattr(_operator, "processors", lambda: allowed)
         monkeypatch.setattr(os, "cpu_count", lambda: machine)
-        for name, value in {"is_initialized": True, "get_rank": 0, "get_world_size": processes}.items():
-            monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         found = []
         for rank in range(processes):
             monkeypatch.setenv("LOCAL_RANK", str(rank))
-            part = _operator._own_part(threads)
-            assert part["threads"] == len(part["cores"])
-            found.append(part["cores"])
+            by_environment = _operator._own_part(threads)
+            monkeypatch.delenv("LOCAL_RANK")
+            for name, value in {"is_initialized": True, "get_rank": rank, "get_world_size": processes}.items():
+                monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+            assert _operator._own_part(threads) == by_environment
+            assert by_environment["threads"] == len(by_environment["cores"])
+            found.append(by_environment["cores"])
         return found
 
     # Four cores of two threads.

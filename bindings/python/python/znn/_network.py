@@ -103,7 +103,7 @@ class Network:
         x, target = (np.ascontiguousarray(_arrays.array(name, values, 4)) for name, values in [("x", x), ("target", target)])
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected a number from 1 to 65536")
-        how: _znn.Training = {
+        how: _znn._Training = {
             "rate": rate,
             "momentum": momentum,
             "weight_decay": weight_decay,

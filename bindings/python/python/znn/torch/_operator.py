@@ -110,10 +110,12 @@ def _shared_engine() -> Engine:
 def _own_part(threads: int) -> dict[str, Any]:
     """Threads and processors for this process. Where it is one of several of a distributed job, these are behind those of the
     processes of lower rank on this machine; else any."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if "LOCAL_RANK" in os.environ:
+        rank, processes = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    elif torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    else:
         return {"threads": threads}
-    rank = int(os.environ.get("LOCAL_RANK", torch.distributed.get_rank()))
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", torch.distributed.get_world_size()))
     allowed = processors()
     if len(allowed) == os.cpu_count():
         # Nobody has given each process some of its own.
