@@ -13,10 +13,9 @@ import copy
 import statistics
 import time
 
+import znn.torch  # isort: skip  # before torch: its threads then leave the cores to the engine's
 import torch
 from torch import nn
-
-import znn.torch
 
 
 class UNet(nn.Module):

@@ -3,6 +3,8 @@
 import copy
 import os
 import shutil
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -140,6 +142,31 @@ def test_the_report_says_what_is_left_to_pytorch():
     assert {kept.name: kept.reason for kept in again.kept}["taken"] == "swapped before" and not again.timings
     report.restore()
     assert [type(module) for module in model.modules()] == kinds
+
+
+SPINNING = """
+import os
+{imports}
+conv = torch.nn.Conv3d(4, 4, 3)
+report = znn.torch.accelerate(conv, torch.ones(1, 4, 6, 6, 6), margin=0.0)
+print(os.environ.get("GOMP_SPINCOUNT"), "GOMP_SPINCOUNT" in str(report))
+"""
+
+
+@pytest.mark.parametrize(
+    "imports, environment, expected",
+    [
+        ("import znn.torch, torch", {}, "1000 False"),
+        ("import torch, znn.torch", {}, "None True"),
+        ("import torch, znn.torch", {"GOMP_SPINCOUNT": "7"}, "7 False"),
+        ("import znn.torch, torch", {"OMP_WAIT_POLICY": "active"}, "None False"),
+    ],
+)
+def test_threads_of_openmp_are_told_not_to_spin(imports, environment, expected):
+    rest = {name: value for name, value in os.environ.items() if name not in ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]}
+    program = [sys.executable, "-c", SPINNING.format(imports=imports)]
+    found = subprocess.run(program, env=rest | environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
 
 
 def has_compiler():

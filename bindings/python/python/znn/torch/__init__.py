@@ -5,6 +5,8 @@
 operators with gradients, so that autograd, ``torch.compile`` and ``DistributedDataParallel`` treat them as any other.
 """
 
+# First: it must come before PyTorch.
+from . import _openmp  # noqa: F401  # isort: skip
 from ._accelerate import Kept, Report, Timing, accelerate
 from ._modules import Conv2d, Conv3d
 from ._operator import conv2d, conv3d, is_supported

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from . import _openmp
 from ._modules import Conv2d, Conv3d
 from ._operator import is_supported
 
@@ -80,6 +81,11 @@ class Report:
             f"{swapped} of {count} convolutions swapped: those timed are {self.ratio:.2f} times faster together "
             f"(found in {self.seconds:.1f} s)"
         )
+        if swapped and not _openmp.IS_LIMITED:
+            lines.append(
+                "PyTorch's threads spin for some milliseconds after each operation, on the engine's cores: import znn.torch "
+                "before torch, or set GOMP_SPINCOUNT=1000 in the environment"
+            )
         return "\n".join(lines)
 
 
