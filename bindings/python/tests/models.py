@@ -48,9 +48,10 @@ def unet(width=8):
 def swap_all(model):
     """A copy of the model with every convolution in the engine."""
     model = copy.deepcopy(model)
+    swaps = {nn.Conv3d: znn.torch.Conv3d, nn.ConvTranspose3d: znn.torch.ConvTranspose3d}
     for module in model.modules():
-        if type(module) is nn.Conv3d:
-            module.__class__ = znn.torch.Conv3d
+        if type(module) in swaps:
+            module.__class__ = swaps[type(module)]
     return model
 
 

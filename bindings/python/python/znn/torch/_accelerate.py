@@ -7,18 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from . import _openmp
-from ._modules import Conv2d, Conv3d
+from ._modules import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 from ._operator import is_supported
+from ._transposed import is_transposable
 
-_Convolution = Union[nn.Conv3d, nn.Conv2d]
-_SWAPS: dict[type[_Convolution], type[_Convolution]] = {nn.Conv3d: Conv3d, nn.Conv2d: Conv2d}
+_SWAPS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv3d: Conv3d,
+    nn.Conv2d: Conv2d,
+    nn.ConvTranspose3d: ConvTranspose3d,
+    nn.ConvTranspose2d: ConvTranspose2d,
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ class Report:
 def accelerate(
     model: nn.Module, *example: Any, training: bool | None = None, margin: float = 1.05, progress: bool = False
 ) -> Report:
-    """Swaps the ``nn.Conv3d`` and ``nn.Conv2d`` of ``model`` that this engine computes at least ``margin`` times faster, for
-    inputs like ``example``; :meth:`Report.restore` undoes it.
+    """Swaps the ``nn.Conv3d``, ``nn.Conv2d``, ``nn.ConvTranspose3d`` and ``nn.ConvTranspose2d`` of ``model`` that this engine
+    computes at least ``margin`` times faster, for inputs like ``example``; :meth:`Report.restore` undoes it.
 
     The model is run once on ``example`` to learn the sizes. Then each convolution is timed in PyTorch (in the memory format
     that it got) and in this engine (contiguous, as its outputs are), in turn: forward, and with ``training`` (by default
@@ -101,8 +106,8 @@ def accelerate(
     Parameters stay where they are, so that optimisers, checkpoints and DistributedDataParallel notice nothing.
 
     That takes a fraction of a second to some seconds for each different size, longer for larger images; ``progress`` shows on
-    the standard error where it is. Convolutions with groups, of other types than float32, and transposed ones stay with
-    PyTorch; the report says so.
+    the standard error where it is. Convolutions with groups and of other types than float32 stay with PyTorch; the report says
+    so.
     """
     begin = time.perf_counter()
     training = model.training if training is None else training
@@ -192,17 +197,19 @@ def _unfit(module: Any) -> str | None:
     if type(module) in _SWAPS.values():
         return "swapped before"
     if type(module) not in _SWAPS:
-        return f"it is a {type(module).__name__}, expected a Conv2d or Conv3d of PyTorch"
+        return f"it is a {type(module).__name__}, expected a convolution of two or three axes of PyTorch"
     if module.groups != 1:
         return f"groups={module.groups}, expected 1"
     if module.padding_mode != "zeros":
         return f"padding_mode={module.padding_mode!r}, expected 'zeros'"
+    if module.transposed and not is_transposable(module.output_padding, module.stride):
+        return f"output_padding={module.output_padding}, expected less than the stride"
     return None
 
 
 def _key(module: Any, call: _Call, training: bool) -> tuple[Any, ...]:
-    sizes = tuple(module.weight.shape), module.stride, module.padding, module.dilation, module.bias is None
-    return (*sizes, call, training and module.weight.requires_grad)
+    sizes = tuple(module.weight.shape), module.stride, module.padding, module.output_padding, module.dilation
+    return (type(module), *sizes, module.bias is None, call, training and module.weight.requires_grad)
 
 
 def _measure(module: Any, call: _Call, training: bool) -> tuple[float, float]:
@@ -218,23 +225,27 @@ def _measure(module: Any, call: _Call, training: bool) -> tuple[float, float]:
         wanted = [tensor for tensor in [x, *own] if tensor.requires_grad]
 
         def call_once() -> None:
-            y = kind._conv_forward(module, x, module.weight, module.bias)
+            module.__class__ = kind
+            y = module(x)
             if wanted:
                 torch.autograd.grad(y, wanted, torch.ones_like(y))
 
         return call_once
 
     runs = [run(original, given), run(other, contiguous)]
-    with torch.set_grad_enabled(training):
-        for each in runs:
-            each()
-        times: list[list[float]] = [[], []]
-        begin = time.perf_counter()
-        for turn in range(rounds):
-            for each, found in zip(runs, times):
-                start = time.perf_counter()
+    times: list[list[float]] = [[], []]
+    try:
+        with torch.set_grad_enabled(training):
+            for each in runs:
                 each()
-                found.append(time.perf_counter() - start)
-            if turn >= 2 and time.perf_counter() - begin > enough:
-                break
+            begin = time.perf_counter()
+            for turn in range(rounds):
+                for each, found in zip(runs, times):
+                    start = time.perf_counter()
+                    each()
+                    found.append(time.perf_counter() - start)
+                if turn >= 2 and time.perf_counter() - begin > enough:
+                    break
+    finally:
+        module.__class__ = original
     return statistics.median(times[0]), statistics.median(times[1])
