@@ -61,6 +61,6 @@ fn kernels_need_what_their_tiers_say() {
     }
     println!("instructions of the kernels by feature: {counts:?}");
     for feature in ["AVX", "AVX2", "FMA", "AVX512F"] {
-        assert!(counts.get(feature).is_some_and(|&count| count > 1000), "where are the kernels? {counts:?}");
+        assert!(counts.get(feature).is_some_and(|&count| count > 500), "where are the kernels? {counts:?}");
     }
 }
