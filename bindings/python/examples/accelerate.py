@@ -94,7 +94,7 @@ def profile(run: Runner) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", type=int, default=64, help="voxels along each axis, a multiple of 16 (default 64)")
+    parser.add_argument("--size", type=int, default=64, help="voxels along each axis, a multiple of 16 from 32 (default 64)")
     parser.add_argument("--width", type=int, default=24, help="maps of the first level (default 24)")
     parser.add_argument("--batch", type=int, default=1, help="images of a step (default 1)")
     parser.add_argument("--threads", type=int, help="threads of PyTorch and of the engine (default: those of PyTorch)")

@@ -171,6 +171,17 @@ def test_threads_of_openmp_are_told_not_to_spin(imports, environment, expected):
     assert found.stdout.strip() == expected
 
 
+def test_the_example_measures():
+    example = Path(__file__).parent.parent / "examples" / "accelerate.py"
+    options = ["--size", "32", "--width", "4", "--rounds", "1", "--only", "3D", "--profile", "--channels-last"]
+    found = subprocess.run([sys.executable, example, *options], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    lines = [line.split() for line in found.stdout.splitlines()[-2:]]
+    assert [line[:3] for line in lines] == [["3D", "U-Net,", "training"], ["3D", "U-Net,", "inference"]]
+    assert all(float(value) > 0 for line in lines for value in line[3:])
+    assert "convolutions timed" in found.stderr and "native_batch_norm" in found.stdout
+
+
 def has_compiler():
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
