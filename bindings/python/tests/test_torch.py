@@ -89,6 +89,12 @@ def test_what_is_not_supported_says_so():
         znn.torch.conv3d(x.double(), w.double())
     with pytest.raises(ValueError, match="groups"):
         znn.torch.conv3d(x, w[:, :1], groups=2)
+    with pytest.raises(ValueError, match=r"found sizes \[1, 2\], expected one or 3"):
+        znn.torch.conv3d(x, w, stride=(1, 2))
+    with pytest.raises(ValueError, match="expected 'valid', 'same' or sizes"):
+        znn.torch.conv3d(x, w, padding="full")
+    with pytest.raises(ValueError, match="for 2 input maps, but the images have 1"):
+        znn.torch.conv3d(x[:, :1], w)
     assert znn.torch.conv3d(x[:0], w).shape == (0, 2, 2, 2, 2)
 
 

@@ -79,11 +79,18 @@ def conv2d(
 
 
 def _pair(value: Sizes) -> list[int]:
-    return [value] * 2 if isinstance(value, int) else list(value) * (2 // len(value))
+    return _for_each_axis(value, 2)
 
 
 def _triple(value: Sizes) -> list[int]:
-    return [value] * 3 if isinstance(value, int) else list(value) * (3 // len(value))
+    return _for_each_axis(value, 3)
+
+
+def _for_each_axis(value: Sizes, axes: int) -> list[int]:
+    sizes = [value] if isinstance(value, int) else list(value)
+    if len(sizes) not in (1, axes):
+        raise ValueError(f"znn.torch: found sizes {sizes}, expected one or {axes}")
+    return sizes * (axes // len(sizes))
 
 
 def _zeros(padding: Union[str, Sizes], kernel: Sequence[int], stride: list[int], dilation: list[int]) -> list[int]:
