@@ -11,6 +11,10 @@ mkdir -p "$prefix/include" "$prefix/lib/pkgconfig"
 prefix=$(cd "$prefix" && pwd)
 cp "$here/include/znn.h" "$prefix/include/"
 cp "$built/libznn.so" "$built/libznn.a" "$prefix/lib/"
+# The lines of the sources are most of their size.
+if command -v strip >/dev/null; then
+    strip --strip-debug "$prefix/lib/libznn.so" "$prefix/lib/libznn.a"
+fi
 sed -e "s|@prefix@|$prefix|" -e "s|@version@|$version|" "$here/znn.pc.in" > "$prefix/lib/pkgconfig/znn.pc"
 
 cat <<END
