@@ -1,5 +1,6 @@
 //! A network on plain arrays.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +76,16 @@ pub enum SessionError {
         /// Voxels of a map.
         extent: Extent,
     },
+    /// A value of [`Training`] makes no sense.
+    #[error("{argument} is {found}, expected {expected}")]
+    Training {
+        /// Which one.
+        argument: &'static str,
+        /// The value.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
     /// The network cannot be applied.
     #[error(transparent)]
     Infer(#[from] InferError),
@@ -105,18 +116,47 @@ pub enum SessionError {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training {
-    /// The learning rate of groups without one of their own.
+    /// The learning rate of groups without one of their own; not negative.
     pub rate: f32,
-    /// Momentum of groups without one of their own.
+    /// Momentum of groups without one of their own, in [0, 1). Adam has none.
     pub momentum: f32,
-    /// Weight decay of groups without one of their own.
+    /// Weight decay of groups without one of their own, in [0, 1].
     pub weight_decay: f32,
     /// How parameters follow their gradients.
     pub optimiser: Optimiser,
-    /// The calls whose gradients are averaged for one update: the last of them updates the parameters.
+    /// The calls whose gradients are averaged for one update, 1 to 65536: the last of them updates the parameters.
     pub batch: usize,
     /// How far gradients may go.
     pub clip: Clip,
+}
+
+impl Training {
+    /// The most calls of a batch: their gradients are added in single precision.
+    pub const MAX_BATCH: usize = 1 << 16;
+
+    /// Whether the values make sense.
+    fn check(&self) -> Result<(), SessionError> {
+        let check = |ok: bool, argument, found: &dyn fmt::Display, expected| match ok {
+            true => Ok(()),
+            false => Err(SessionError::Training { argument, found: found.to_string(), expected }),
+        };
+        let Self { rate, momentum, weight_decay, optimiser, batch, clip } = *self;
+        check(rate.is_finite() && rate >= 0.0, "rate", &rate, "a number, not negative")?;
+        check((0.0..1.0).contains(&momentum), "momentum", &momentum, "a number from 0 to below 1")?;
+        check((0.0..=1.0).contains(&weight_decay), "weight_decay", &weight_decay, "a number from 0 to 1")?;
+        if let Optimiser::Adam { beta1, beta2, epsilon, .. } = optimiser {
+            for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
+                check((0.0..1.0).contains(&beta), name, &beta, "a number from 0 to below 1")?;
+            }
+            check(epsilon.is_finite() && epsilon > 0.0, "epsilon", &epsilon, "a number above 0")?;
+        }
+        check((1..=Self::MAX_BATCH).contains(&batch), "batch", &batch, "a number from 1 to 65536")?;
+        for (name, limit) in [("clip_value", clip.value), ("clip_norm", clip.norm)] {
+            let limit = limit.unwrap_or(1.0);
+            check(limit.is_finite() && limit > 0.0, name, &limit, "a number above 0")?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for Training {
@@ -321,14 +361,18 @@ impl Session {
         Ok(self.network.shapes(output)?[self.input].extent)
     }
 
-    /// One iteration of training: the image `x` of [`training_extent`](Session::training_extent), what
-    /// the network should make of it as `target` of extent `output`, both `[map][z][y][x]`. The loss is the one natural
-    /// for the network's output: the squared error, the binomial cross-entropy for logistic ones, or the cross-entropy for a
-    /// softmax. Gradients are means
-    /// over the voxels of the output and the calls of a batch. Where a loss or a gradient is not finite, nothing is updated.
+    /// One iteration of training: the image `x` of [`training_extent`](Session::training_extent), what the network should
+    /// make of it as `target` of extent `output`, both `[map][z][y][x]`. The loss is the one natural for the network's
+    /// output: the squared error, the binomial cross-entropy for logistic ones, or the cross-entropy for a softmax. Gradients
+    /// are means over the voxels of the output and the calls of a batch. Where a loss or a gradient is not finite, nothing is
+    /// updated.
+    ///
+    /// Another `output` or `training`, but for its rate, makes a new plan, and drops the gradients of a batch that is not
+    /// complete; another optimiser begins without momentum.
     ///
     /// # Errors
-    /// Where an array has not the right length, the sizes do not fit, or the memory is too little.
+    /// Where a value of `training` makes no sense, an array has not the right length, the sizes do not fit, or the memory is
+    /// too little.
     pub fn train_step(
         &mut self,
         x: &[f32],
@@ -336,6 +380,7 @@ impl Session {
         output: Extent,
         training: Training,
     ) -> Result<Outcome, SessionError> {
+        training.check()?;
         let image = self.training_extent(output)?;
         check("x", x.len(), self.input_maps(), image)?;
         check("target", target.len(), self.output_maps(), output)?;
@@ -345,7 +390,10 @@ impl Session {
             Some(step) => step,
             None => {
                 self.store()?;
-                if self.step.take().is_some_and(|step| step.training.optimiser != training.optimiser) {
+                let optimiser = training.optimiser;
+                let is_other = self.step.take().is_some_and(|step| step.training.optimiser != optimiser);
+                // Those of a file, whose optimiser nobody told.
+                if is_other || self.parameters.has_variance() != optimiser.has_variance() {
                     self.parameters.forget_updates();
                 }
                 let loss = natural_loss(&self.network);
@@ -354,7 +402,7 @@ impl Session {
                     momentum: training.momentum,
                     weight_decay: training.weight_decay,
                     optimiser: training.optimiser,
-                    batch: training.batch.max(1),
+                    batch: training.batch,
                     clip: training.clip,
                     algorithm: self.algorithm,
                     ..StepOptions::default()
@@ -381,6 +429,16 @@ impl Session {
     pub fn parameters(&mut self) -> Result<&Parameters, SessionError> {
         self.store()?;
         Ok(&self.parameters)
+    }
+
+    /// The parameters after all training steps as `.safetensors` files have them: names such as `EDGES.weight` and
+    /// `NODES.bias`, shapes, and values in row-major order.
+    ///
+    /// # Errors
+    /// Where a task of the last training step failed.
+    pub fn tensors(&mut self) -> Result<impl Iterator<Item = (String, Vec<usize>, &[f32])>, SessionError> {
+        self.store()?;
+        Ok(weights_file::tensors(&self.network, &self.parameters))
     }
 
     /// Writes the model with its momentum as a `.safetensors` file, at once or not at all.

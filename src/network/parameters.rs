@@ -192,6 +192,11 @@ impl Parameters {
         self.updates = updates;
     }
 
+    /// Whether there are mean squared gradients: those of Adam.
+    pub fn has_variance(&self) -> bool {
+        self.edges.iter().chain(&self.nodes).flatten().any(|parameter| parameter.variance().is_some())
+    }
+
     /// Lets the optimiser begin anew: momentum and variance are those of no update.
     pub(crate) fn forget_updates(&mut self) {
         for parameter in self.edges.iter_mut().chain(&mut self.nodes).flatten() {

@@ -462,6 +462,20 @@ fn part(values: &[f32], group: Group, at: usize, len: usize) -> &[f32] {
     }
 }
 
+/// The tensors of values as a file has them, without momentum: names, shapes, values.
+///
+/// # Panics
+/// Where the parameters are not those of the network.
+pub fn tensors<'a>(
+    network: &Network,
+    parameters: &'a Parameters,
+) -> impl Iterator<Item = (String, Vec<usize>, &'a [f32])> {
+    tensor_shapes(network).map(move |(group, name, shape)| {
+        let (values, _) = group.of(parameters, shape.iter().product());
+        (name, shape, values)
+    })
+}
+
 /// The groups that have parameters, with names and shapes of their tensors.
 fn tensor_shapes(network: &Network) -> impl Iterator<Item = (Group, String, Vec<usize>)> {
     let weights = network.edge_ids().filter_map(|id| {

@@ -31,6 +31,7 @@ class Network {
         check(znn_network_load(engine, file.c_str(), 1, &made));
         handle.reset(made);
         check(znn_network_maps(made, &maps_in, &maps_out));
+        check(znn_training_options_init(&training));
     }
 
     std::vector<float> forward(const std::vector<float> &x, const Extent &image) const {
@@ -43,13 +44,14 @@ class Network {
 
     double train(const std::vector<float> &x, const std::vector<float> &target, const Extent &output) {
         double loss = 0.0;
-        check(znn_network_train_step(handle.get(), x.data(), target.data(), output.data(), 0.05f, 0.9f, &loss));
+        check(znn_network_train_step(handle.get(), x.data(), target.data(), output.data(), &training, &loss));
         return loss;
     }
 
     void save(const std::string &file) const { check(znn_network_save(handle.get(), file.c_str())); }
 
     size_t maps_in = 0, maps_out = 0;
+    znn_training_options training;
 
   private:
     std::unique_ptr<znn_network, Free> handle;
@@ -64,6 +66,7 @@ int main(int count, char **arguments) try {
     std::unique_ptr<znn_engine, Free> engine(made);
 
     Network network(engine.get(), arguments[1]);
+    network.training.rate = 0.05f;
     const Extent image{8, 20, 20}, output{4, 12, 12};
     std::vector<float> x(network.maps_in * len(image));
     for (size_t i = 0; i < x.size(); i++) x[i] = std::sin(0.37f * static_cast<float>(i));
@@ -72,6 +75,23 @@ int main(int count, char **arguments) try {
     for (int i = 0; i < 20; i++) last = network.train(x, target, output);
     std::printf("loss from %.3f to %.3f\n", first, last);
     if (!(last < 0.5 * first)) return 1;
+
+    // Other options; what makes no sense is told, and trains nothing.
+    Network other(engine.get(), arguments[1]);
+    other.training.optimiser = ZNN_OPTIMISER_ADAMW;
+    other.training.clip_norm = 1.0f;
+    other.training.batch = 2;
+    for (int i = 0; i < 60; i++) last = other.train(x, target, output);
+    std::printf("by AdamW to %.3f\n", last);
+    if (!(last < 0.5 * first)) return 1;
+    other.training.betas[1] = 1.0;
+    try {
+        other.train(x, target, output);
+        return 1;
+    } catch (const std::runtime_error &error) {
+        std::printf("as it should be: %s\n", error.what());
+        if (error.what() != std::string("beta2 is 1, expected a number from 0 to below 1")) return 1;
+    }
 
     network.save(arguments[2]);
     const Network copy(engine.get(), arguments[2]);

@@ -54,6 +54,18 @@
 // The hyperbolic tangent.
 #define ZNN_TRANSFER_TANH 3
 
+// Gradient descent with momentum.
+#define ZNN_OPTIMISER_SGD 0
+
+// Gradient descent with momentum that looks ahead.
+#define ZNN_OPTIMISER_NESTEROV 1
+
+// Adam, with the weight decay as a part of the gradient.
+#define ZNN_OPTIMISER_ADAM 2
+
+// Adam, with the weight decay apart from the gradient.
+#define ZNN_OPTIMISER_ADAMW 3
+
 // How a function ended.
 typedef enum {
     // As it should.
@@ -126,6 +138,29 @@ typedef struct {
     // 1: results have the same bits for any number of threads, and from run to run; else 0.
     uint32_t deterministic;
 } znn_engine_options;
+
+// How a network is trained. Begin with znn_training_options_init.
+typedef struct {
+    // The learning rate of groups without one of their own; not negative. It may change from call to call; with other
+    // values of the rest, the next step is planned anew.
+    float rate;
+    // Momentum of ZNN_OPTIMISER_SGD and ZNN_OPTIMISER_NESTEROV, from 0 to below 1.
+    float momentum;
+    // Weight decay, from 0 to 1.
+    float weight_decay;
+    // One of ZNN_OPTIMISER_*.
+    uint32_t optimiser;
+    // Adam: the parts of the mean gradient and of the mean squared gradient that stay, from 0 to below 1.
+    double betas[2];
+    // Adam: added to the root of the mean squared gradient; above 0.
+    double epsilon;
+    // The calls whose gradients are averaged for one update, which the last of them makes; 1 to 65536.
+    size_t batch;
+    // Gradients are brought within minus this and this; 0: they are not.
+    float clip_value;
+    // All gradients are shortened by one factor where the root of the sum of their squares is above this; 0: they are not.
+    float clip_norm;
+} znn_training_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -236,16 +271,20 @@ znn_status znn_network_training_extent(const znn_network *network,
                                        const size_t output[3],
                                        size_t image[3]);
 
-// One iteration of stochastic gradient descent on an image `x` of znn_network_training_extent and what the network should
-// make of it, `target` of extent `output`; both `[map][z][y][x]`. The loss is the squared error, or the binomial
-// cross-entropy for forward_logistics outputs; `*loss`, unless NULL, becomes its mean over the values.
+// Sets `*options` to gradient descent with a rate of 0.01 and a momentum of 0.9, without weight decay and clipping, an update
+// at each call; for Adam, betas of 0.9 and 0.999 and an epsilon of 1e-8.
+znn_status znn_training_options_init(znn_training_options *options);
+
+// One iteration of training on an image `x` of znn_network_training_extent and what the network should make of it, `target`
+// of extent `output`; both `[map][z][y][x]`. The loss is the squared error, the binomial cross-entropy for forward_logistics
+// outputs, or the cross-entropy for a softmax; `*loss`, unless NULL, becomes its mean over the values before the update.
+// Where it or a gradient is not finite, nothing is updated. `options` may be NULL: those of znn_training_options_init.
 //
 znn_status znn_network_train_step(const znn_network *network,
                                   const float *x,
                                   const float *target,
                                   const size_t output[3],
-                                  float rate,
-                                  float momentum,
+                                  const znn_training_options *options,
                                   double *loss);
 
 // Why the last function that failed in the calling thread did so; empty where none has failed. It stays valid until

@@ -4,8 +4,8 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use engine::Extent;
-use engine::{Session, SessionError, Training};
+use engine::{Extent, Session, SessionError, Training};
+use engine::train::{Clip, Optimiser};
 
 use crate::engine::{Engine, give};
 use crate::memory::{free, path, put, reference, slice, slice_mut};
@@ -180,9 +180,90 @@ pub unsafe extern "C" fn znn_network_training_extent(
     })
 }
 
-/// One iteration of stochastic gradient descent on an image `x` of znn_network_training_extent and what the network should
-/// make of it, `target` of extent `output`; both `[map][z][y][x]`. The loss is the squared error, or the binomial
-/// cross-entropy for forward_logistics outputs; `*loss`, unless NULL, becomes its mean over the values.
+/// Gradient descent with momentum.
+pub const ZNN_OPTIMISER_SGD: u32 = 0;
+/// Gradient descent with momentum that looks ahead.
+pub const ZNN_OPTIMISER_NESTEROV: u32 = 1;
+/// Adam, with the weight decay as a part of the gradient.
+pub const ZNN_OPTIMISER_ADAM: u32 = 2;
+/// Adam, with the weight decay apart from the gradient.
+pub const ZNN_OPTIMISER_ADAMW: u32 = 3;
+
+/// How a network is trained. Begin with znn_training_options_init.
+#[repr(C)]
+pub struct TrainingOptions {
+    /// The learning rate of groups without one of their own; not negative. It may change from call to call; with other
+    /// values of the rest, the next step is planned anew.
+    pub rate: f32,
+    /// Momentum of ZNN_OPTIMISER_SGD and ZNN_OPTIMISER_NESTEROV, from 0 to below 1.
+    pub momentum: f32,
+    /// Weight decay, from 0 to 1.
+    pub weight_decay: f32,
+    /// One of ZNN_OPTIMISER_*.
+    pub optimiser: u32,
+    /// Adam: the parts of the mean gradient and of the mean squared gradient that stay, from 0 to below 1.
+    pub betas: [f64; 2],
+    /// Adam: added to the root of the mean squared gradient; above 0.
+    pub epsilon: f64,
+    /// The calls whose gradients are averaged for one update, which the last of them makes; 1 to 65536.
+    pub batch: usize,
+    /// Gradients are brought within minus this and this; 0: they are not.
+    pub clip_value: f32,
+    /// All gradients are shortened by one factor where the root of the sum of their squares is above this; 0: they are not.
+    pub clip_norm: f32,
+}
+
+impl TrainingOptions {
+    fn default() -> Self {
+        let Training { rate, weight_decay, batch, .. } = Training::default();
+        Self {
+            rate,
+            momentum: 0.9,
+            weight_decay,
+            optimiser: ZNN_OPTIMISER_SGD,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            batch,
+            clip_value: 0.0,
+            clip_norm: 0.0,
+        }
+    }
+
+    fn training(&self) -> Result<Training, Failure> {
+        let adam = |decoupled| {
+            let ([beta1, beta2], epsilon) = (self.betas, self.epsilon);
+            Optimiser::Adam { beta1, beta2, epsilon, decoupled }
+        };
+        let optimiser = match self.optimiser {
+            ZNN_OPTIMISER_SGD => Optimiser::SGD,
+            ZNN_OPTIMISER_NESTEROV => Optimiser::Sgd { nesterov: true },
+            ZNN_OPTIMISER_ADAM => adam(false),
+            ZNN_OPTIMISER_ADAMW => adam(true),
+            other => return Err(Failure::argument(format!("{other} is no value of ZNN_OPTIMISER"))),
+        };
+        let Self { rate, momentum, weight_decay, batch, .. } = *self;
+        let limit = |limit: f32| (limit != 0.0).then_some(limit);
+        let clip = Clip { value: limit(self.clip_value), norm: limit(self.clip_norm) };
+        Ok(Training { rate, momentum, weight_decay, optimiser, batch, clip })
+    }
+}
+
+/// Sets `*options` to gradient descent with a rate of 0.01 and a momentum of 0.9, without weight decay and clipping, an update
+/// at each call; for Adam, betas of 0.9 and 0.999 and an epsilon of 1e-8.
+///
+/// # Safety
+/// See the preamble of the header.
+// SAFETY: no other symbol of this name is linked: the prefix is the library's own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn znn_training_options_init(options: *mut TrainingOptions) -> Status {
+    // SAFETY: the caller's pointer, see the preamble.
+    guard(|| unsafe { put("options", options, TrainingOptions::default()) })
+}
+
+/// One iteration of training on an image `x` of znn_network_training_extent and what the network should make of it, `target`
+/// of extent `output`; both `[map][z][y][x]`. The loss is the squared error, the binomial cross-entropy for forward_logistics
+/// outputs, or the cross-entropy for a softmax; `*loss`, unless NULL, becomes its mean over the values before the update.
+/// Where it or a gradient is not finite, nothing is updated. `options` may be NULL: those of znn_training_options_init.
 ///
 /// cbindgen:ptrs-as-arrays=[[output;3]]
 ///
@@ -195,18 +276,20 @@ pub unsafe extern "C" fn znn_network_train_step(
     x: *const f32,
     target: *const f32,
     output: *const usize,
-    rate: f32,
-    momentum: f32,
+    options: *const TrainingOptions,
     loss: *mut f64,
 ) -> Status {
     guard(|| {
         // SAFETY: the caller's pointers, see the preamble; the lengths are those of the header.
         unsafe {
             let (mut network, output) = (reference("network", network)?.lock(), extent("output", output)?);
+            let training = match options.is_null() {
+                true => TrainingOptions::default().training()?,
+                false => reference("options", options)?.training()?,
+            };
             let image = network.training_extent(output)?;
             let x = slice("x", x, floats(network.input_maps(), image)?)?;
             let target = slice("target", target, floats(network.output_maps(), output)?)?;
-            let training = Training { rate, momentum, ..Training::default() };
             let outcome = network.train_step(x, target, output, training)?;
             if loss.is_null() { Ok(()) } else { put("loss", loss, outcome.mean_loss()) }
         }

@@ -86,10 +86,20 @@ fn pkg_config_knows_the_library() {
             .env("PKG_CONFIG_PATH", prefix.path().join("lib/pkgconfig")))
     };
     assert_eq!(ask(&["--modversion"]).trim(), env!("CARGO_PKG_VERSION"));
-    let flags = ask(&["--cflags", "--libs"]);
     let program = prefix.path().join("program");
-    let mut command = Command::new("cc");
-    command.arg(root().join("examples/conv3d.c")).arg("-o").arg(&program).args(flags.split_whitespace());
-    run(command.arg("-lm"));
-    run(Command::new(&program).env("LD_LIBRARY_PATH", prefix.path().join("lib")));
+    let build_and_run = |flags: &str| {
+        let mut command = Command::new("cc");
+        command.arg(root().join("examples/conv3d.c")).arg("-o").arg(&program).args(flags.split_whitespace());
+        run(command.arg("-lm"));
+        // Wherever the library is.
+        run(Command::new(&program).env_remove("LD_LIBRARY_PATH"));
+    };
+    build_and_run(&ask(&["--cflags", "--libs"]));
+    let archive = prefix.path().join("lib/libznn.a");
+    build_and_run(&format!(
+        "{} {} {}",
+        ask(&["--cflags"]),
+        archive.display(),
+        ask(&["--variable=static_libs"])
+    ));
 }

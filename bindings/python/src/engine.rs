@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::conv::{Choice, Passes, UnknownChoice};
+use engine::pool::{Topology, allowed_cpus};
 use engine::{Conv3d, Conv3dError, Conv3dOptions, EngineOptions, Problem, Strides, Transfer};
 use numpy::{
     PyReadonlyArray1, PyReadonlyArray5, PyReadwriteArray1, PyReadwriteArray5, PyUntypedArrayMethods,
@@ -14,6 +15,11 @@ use pyo3::prelude::*;
 use crate::arrays::{Images, images, images_mut};
 
 /// Threads, kernels and measurements, and the plans of the convolutions that were called last.
+///
+/// threads: workers; None: one for each core that the process may use. cores: their processors, by the system's numbers; None:
+/// those with the fewest workers of the process's other engines. deterministic: the same bits for any number of threads.
+/// workspace: bytes that a convolution may take for what its algorithm derives; None: 2 GiB. tuning: the file that keeps which
+/// algorithms measured fastest, so that the next process need not measure; None: there is none.
 #[pyclass(frozen, module = "znn._znn")]
 pub struct Engine {
     pub engine: Arc<engine::Engine>,
@@ -144,6 +150,12 @@ impl Engine {
         self.engine.pool().threads()
     }
 
+    /// The processors of the workers.
+    #[getter]
+    fn cores(&self) -> Vec<usize> {
+        self.engine.pool().cpus().iter().flatten().map(|cpu| cpu.id).collect()
+    }
+
     /// The instruction-set tier.
     #[getter]
     fn isa(&self) -> &'static str {
@@ -244,6 +256,14 @@ impl Engine {
         })
         .map_err(error)
     }
+}
+
+/// The processors that this process may use, by the system's numbers, in the order in which workers are placed on them: one
+/// of each core first.
+#[pyfunction]
+pub fn processors() -> PyResult<Vec<usize>> {
+    let allowed = allowed_cpus()?;
+    Ok(Topology::of(&allowed).placement().iter().map(|cpu| cpu.id).collect())
 }
 
 fn kernel(weights: &PyReadonlyArray5<'_, f32>) -> [usize; 5] {

@@ -13,6 +13,8 @@ mod _znn {
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
+    use crate::engine::processors;
+    #[pymodule_export]
     use crate::network::Network;
 
     #[pymodule_export]

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::Extent;
+use engine::{Extent, Session, SessionError, Training};
 use engine::infer::InferError;
-use engine::{Session, SessionError, Training};
-use engine::train::StepError;
-use numpy::{PyArray4, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
+use engine::train::{Clip, Optimiser, StepError};
+use numpy::{PyArray1, PyArray4, PyArrayDyn, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -114,16 +113,27 @@ impl Network {
         Ok(y)
     }
 
-    /// One iteration of gradient descent; gives the mean loss.
+    /// Copies of the parameters, by the names of their tensors in a file.
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyArrayDyn<f32>>)>> {
+        // Others may hold the lock and wait for the interpreter.
+        let copies = py.detach(|| {
+            let mut session = self.lock();
+            let tensors = session.tensors().map_err(error)?;
+            PyResult::Ok(tensors.map(|(name, shape, values)| (name, shape, values.to_vec())).collect::<Vec<_>>())
+        });
+        let array = |(name, shape, values)| PyResult::Ok((name, PyArray1::from_vec(py, values).reshape(shape)?));
+        copies?.into_iter().map(array).collect()
+    }
+
+    /// One iteration of training; gives the mean loss.
     fn train_step(
         &self,
         py: Python<'_>,
         x: PyReadonlyArray4<'_, f32>,
         target: PyReadonlyArray4<'_, f32>,
-        rate: f32,
-        momentum: f32,
-        weight_decay: f32,
+        how: How,
     ) -> PyResult<f64> {
+        let training = how.training()?;
         let output = image("target", &target, self.output_maps(py))?;
         let found = image("x", &x, self.input_maps(py))?;
         let expected = py.detach(|| self.lock().training_extent(output)).map_err(error)?;
@@ -133,8 +143,44 @@ impl Network {
             )));
         }
         let (x, target) = (x.as_slice()?, target.as_slice()?);
-        let training = Training { rate, momentum, weight_decay, ..Training::default() };
         let outcome = py.detach(|| self.lock().train_step(x, target, output, training));
         Ok(outcome.map_err(error)?.mean_loss())
+    }
+}
+
+/// How a network is trained.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct How {
+    rate: f32,
+    momentum: f32,
+    weight_decay: f32,
+    optimiser: String,
+    betas: (f64, f64),
+    epsilon: f64,
+    batch: usize,
+    clip_value: Option<f32>,
+    clip_norm: Option<f32>,
+}
+
+impl How {
+    fn training(self) -> PyResult<Training> {
+        let Self { rate, momentum, weight_decay, batch, .. } = self;
+        let adam = |decoupled| {
+            let ((beta1, beta2), epsilon) = (self.betas, self.epsilon);
+            Optimiser::Adam { beta1, beta2, epsilon, decoupled }
+        };
+        let optimiser = match self.optimiser.as_str() {
+            "sgd" => Optimiser::SGD,
+            "nesterov" => Optimiser::Sgd { nesterov: true },
+            "adam" => adam(false),
+            "adamw" => adam(true),
+            other => {
+                let expected = "sgd, nesterov, adam or adamw";
+                return Err(PyValueError::new_err(format!("optimiser is {other:?}, expected {expected}")));
+            }
+        };
+        let clip = Clip { value: self.clip_value, norm: self.clip_norm };
+        Ok(Training { rate, momentum, weight_decay, optimiser, batch, clip })
     }
 }

@@ -8,6 +8,7 @@ from ._convolution import conv3d, conv3d_backward_data, conv3d_backward_weights
 from ._engine import Engine, default_engine, set_default_engine
 from ._network import Network
 from ._znn import VERSION as __version__
+from ._znn import processors
 
 __all__ = [
     "Engine",
@@ -16,6 +17,7 @@ __all__ = [
     "conv3d_backward_data",
     "conv3d_backward_weights",
     "default_engine",
+    "processors",
     "set_default_engine",
     "__version__",
 ]

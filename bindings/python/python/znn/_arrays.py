@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def array(name: str, values: Any, axes: int) -> np.ndarray:
+Floats = NDArray[np.float32]
+
+
+def array(name: str, values: Any, axes: int) -> Floats:
     """``values`` as an array, without a copy: a numpy array, or anything with DLPack or the array protocol."""
     if not isinstance(values, np.ndarray) and hasattr(values, "__dlpack__"):
         values = np.from_dlpack(values)
@@ -19,13 +24,13 @@ def array(name: str, values: Any, axes: int) -> np.ndarray:
     return found
 
 
-def images(name: str, values: Any) -> np.ndarray:
+def images(name: str, values: Any) -> Floats:
     """Images ``[image, map, z, y, x]`` whose maps lie as the engine takes them; copied where they do not."""
     found = array(name, values, 5)
     return found if has_contiguous_maps(found.shape, [step // 4 for step in found.strides]) else np.ascontiguousarray(found)
 
 
-def has_contiguous_maps(shape: Any, strides: Any) -> bool:
+def has_contiguous_maps(shape: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether the voxels of a map lie next to each other, and maps do not overlap."""
     batch, maps, *extent = shape
     step = 1

@@ -8,9 +8,12 @@ from typing import Any, Union
 import numpy as np
 
 from . import _arrays
+from ._arrays import Floats
 from ._engine import Engine, default_engine
 
 Sizes = Union[int, Sequence[int]]
+#: Stride, zeros before and behind, dilation, passes, algorithm.
+How = tuple[list[int], list[int], list[int], list[int], int, str]
 
 #: What will be called with the same sizes: the algorithm is chosen for these passes.
 INFERENCE, FIRST_LAYER, TRAINING = 0, 1, 2
@@ -47,11 +50,11 @@ def conv3d(
     stride: Sizes = 1,
     padding: Sizes = 0,
     dilation: Sizes = 1,
-    out: np.ndarray | None = None,
+    out: Floats | None = None,
     algorithm: str = "auto",
     training: bool = False,
     engine: Engine | None = None,
-) -> np.ndarray:
+) -> Floats:
     """``y[n, o, p] = bias[o] + sum over i, k of weight[o, i, k] x[n, i, p * stride + k * dilation - padding]``.
 
     x: ``[image, map, z, y, x]``; weight: ``[c_out, c_in, kz, ky, kx]``; bias: ``[c_out]``; all float32. The first call
@@ -81,7 +84,7 @@ def conv3d_backward_data(
     dilation: Sizes = 1,
     algorithm: str = "auto",
     engine: Engine | None = None,
-) -> np.ndarray:
+) -> Floats:
     """The gradient of :func:`conv3d` by images of ``extent`` voxels (z, y, x), from that by its output."""
     dy, weight = _arrays.images("dy", dy), np.ascontiguousarray(_arrays.array("weight", weight, 5))
     dx = np.empty((dy.shape[0], weight.shape[1], *extent), np.float32)
@@ -100,7 +103,7 @@ def conv3d_backward_weights(
     dilation: Sizes = 1,
     algorithm: str = "auto",
     engine: Engine | None = None,
-) -> np.ndarray:
+) -> Floats:
     """The gradient of :func:`conv3d` by weights of ``kernel`` taps (z, y, x), from that by its output."""
     x, dy = _arrays.images("x", x), _arrays.images("dy", dy)
     dw = np.empty((dy.shape[1], x.shape[1], *kernel), np.float32)
@@ -109,6 +112,6 @@ def conv3d_backward_weights(
     return dw
 
 
-def _how(stride: Sizes, padding: Sizes, dilation: Sizes, passes: int, algorithm: str) -> tuple:
+def _how(stride: Sizes, padding: Sizes, dilation: Sizes, passes: int, algorithm: str) -> How:
     zeros = triple("padding", padding)
     return (triple("stride", stride), zeros, zeros, triple("dilation", dilation), passes, algorithm)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from . import _arrays, _znn
 from ._engine import Engine, default_engine
+
+Optimiser = Literal["sgd", "nesterov", "adam", "adamw"]
 
 
 class Network:
@@ -56,20 +58,63 @@ class Network:
         """The extent of the image from which the network, with its pooling as it is, makes an output of this extent."""
         return self._native.training_extent(list(output))
 
-    def forward(self, x: Any) -> np.ndarray:
+    def forward(self, x: Any) -> _arrays.Floats:
         """Applies the network around every voxel whose field of view lies inside of ``x``."""
         return self._native.forward(np.ascontiguousarray(_arrays.array("x", x, 4)))
 
     __call__ = forward
 
+    def parameters(self) -> dict[str, _arrays.Floats]:
+        """Copies of the parameters after all training steps, by their names in a ``.safetensors`` file: ``EDGES.weight``
+        is ``[c_out, c_in, kz, ky, kx]``, ``NODES.bias`` ``[map]``."""
+        return dict(self._native.parameters())
+
     def train_step(
-        self, x: Any, target: Any, *, rate: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0
+        self,
+        x: Any,
+        target: Any,
+        *,
+        rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        optimiser: Optimiser = "sgd",
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+        batch: int = 1,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ) -> float:
-        """One iteration of stochastic gradient descent; gives the mean loss before it. ``x`` has the
-        :meth:`training_extent` of ``target``. The loss is the squared error, or the binomial cross-entropy for outputs of
-        type forward_logistics."""
+        """One iteration of training; gives the mean loss before it.
+
+        x: ``[map, z, y, x]`` of the :meth:`training_extent` of ``target``; target: ``[map, z, y, x]``; float32. The loss is
+        the squared error, the binomial cross-entropy for outputs of type forward_logistics, or the cross-entropy for a
+        softmax. Gradients are means over the voxels of the output and the calls of a batch. Where a loss or a gradient is not
+        finite, nothing is updated.
+
+        rate: the learning rate of groups without one of their own; it may change from call to call. With other values of
+        the rest, or of the sizes, the step is planned anew.
+        momentum: of ``"sgd"`` and ``"nesterov"``, 0 to below 1. weight_decay: 0 to 1.
+        optimiser: ``"sgd"``, ``"nesterov"``, ``"adam"``, or ``"adamw"``, whose weight decay is apart from the gradient;
+        betas and epsilon are theirs.
+        batch: the calls whose gradients are averaged for one update, which the last of them makes.
+        clip_value: gradients are brought within minus this and this; clip_norm: all gradients are shortened by one factor
+        where the root of the sum of their squares is above this.
+        """
         x, target = (np.ascontiguousarray(_arrays.array(name, values, 4)) for name, values in [("x", x), ("target", target)])
-        return self._native.train_step(x, target, rate, momentum, weight_decay)
+        if batch < 1:
+            raise ValueError(f"batch is {batch}, expected a number from 1 to 65536")
+        how: _znn._Training = {
+            "rate": rate,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "optimiser": optimiser,
+            "betas": betas,
+            "epsilon": epsilon,
+            "batch": batch,
+            "clip_value": clip_value,
+            "clip_norm": clip_norm,
+        }
+        return self._native.train_step(x, target, how)
 
     def __repr__(self) -> str:
         return f"Network({self.input_maps} -> {self.output_maps} maps, field of view {self.fov})"

@@ -2,22 +2,34 @@
 
 import os
 from collections.abc import Sequence
+from typing import TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Engine", "Network", "VERSION", "processors"]
 
 VERSION: str
 _Floats = NDArray[np.float32]
 _How = tuple[list[int], list[int], list[int], list[int], int, str]
 
+class _Training(TypedDict):
+    """How a network is trained."""
+
+    rate: float
+    momentum: float
+    weight_decay: float
+    optimiser: str
+    betas: tuple[float, float]
+    epsilon: float
+    batch: int
+    clip_value: float | None
+    clip_norm: float | None
+
+def processors() -> list[int]: ...
+
+@final
 class Engine:
-    """Threads, kernels and measurements, and the plans of the convolutions that were called last.
-
-    threads: workers; None: one for each core that the process may use. cores: their processors, by the system's numbers.
-    deterministic: the same bits for any number of threads. workspace: bytes that a convolution may take for what its
-    algorithm derives. tuning: the file that keeps which algorithms measured fastest.
-    """
-
     def __new__(
         cls,
         threads: int | None = None,
@@ -30,6 +42,8 @@ class Engine:
     @property
     def threads(self) -> int: ...
     @property
+    def cores(self) -> list[int]: ...
+    @property
     def isa(self) -> str: ...
     def clear(self) -> None: ...
     def forward(self, x: _Floats, weights: _Floats, bias: _Floats | None, y: _Floats, how: _How) -> str: ...
@@ -37,6 +51,7 @@ class Engine:
     def backward_weights(self, x: _Floats, dy: _Floats, dw: _Floats, how: _How) -> None: ...
     def backward_bias(self, x_shape: list[int], kernel: list[int], dy: _Floats, db: _Floats, how: _How) -> None: ...
 
+@final
 class Network:
     @staticmethod
     def load(engine: Engine, path: str, seed: int) -> Network: ...
@@ -52,4 +67,5 @@ class Network:
     def output_extent(self, image: list[int]) -> tuple[int, int, int]: ...
     def training_extent(self, output: list[int]) -> tuple[int, int, int]: ...
     def forward(self, x: _Floats) -> _Floats: ...
-    def train_step(self, x: _Floats, target: _Floats, rate: float, momentum: float, weight_decay: float) -> float: ...
+    def parameters(self) -> list[tuple[str, _Floats]]: ...
+    def train_step(self, x: _Floats, target: _Floats, how: _Training) -> float: ...

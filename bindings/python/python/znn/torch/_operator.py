@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
 
 from .. import _engine
 from .._arrays import has_contiguous_maps
-from .._convolution import FIRST_LAYER, INFERENCE, TRAINING
+from .._convolution import FIRST_LAYER, INFERENCE, TRAINING, How, Sizes
 from .._engine import Engine
-
-Sizes = Union[int, Sequence[int]]
+from .._znn import processors
 
 
 def is_supported(input: Tensor, weight: Tensor, groups: int = 1) -> bool:
@@ -37,7 +36,11 @@ def conv3d(
 ) -> Tensor:
     """``torch.nn.functional.conv3d`` by this engine, with gradients by input, weight and bias. See :func:`is_supported`.
 
-    The output is contiguous, whatever the memory format of the input. Inputs in channels_last_3d are copied.
+    input: ``[image, map, z, y, x]`` or ``[map, z, y, x]``; weight: ``[c_out, c_in, kz, ky, kx]``; bias: ``[c_out]``.
+
+    The output is contiguous, whatever the memory format of the input, and so are the gradients. An input in
+    channels_last_3d is copied once; where convolutions follow each other (with what keeps the format in between), it is the
+    first of them whose input is copied.
     """
     if not is_supported(input, weight, groups):
         raise ValueError("znn.torch.conv3d: expected dense float32 tensors on the CPU, and groups=1")
@@ -49,8 +52,9 @@ def conv3d(
     passes = INFERENCE
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
         passes = TRAINING if input.requires_grad else FIRST_LAYER
-    batched = input if input.dim() == 5 else input.unsqueeze(0)
-    output = torch.ops.znn.conv3d(batched, weight, bias, stride, zeros, dilation, passes)
+    # Here, not in the operator, so that the backward pass has the copy.
+    batched = _maps(input if input.dim() == 5 else input.unsqueeze(0))
+    output: Tensor = torch.ops.znn.conv3d(batched, weight, bias, stride, zeros, dilation, passes)
     return output if input.dim() == 5 else output.squeeze(0)
 
 
@@ -75,11 +79,18 @@ def conv2d(
 
 
 def _pair(value: Sizes) -> list[int]:
-    return [value] * 2 if isinstance(value, int) else list(value) * (2 // len(value))
+    return _for_each_axis(value, 2)
 
 
 def _triple(value: Sizes) -> list[int]:
-    return [value] * 3 if isinstance(value, int) else list(value) * (3 // len(value))
+    return _for_each_axis(value, 3)
+
+
+def _for_each_axis(value: Sizes, axes: int) -> list[int]:
+    sizes = [value] if isinstance(value, int) else list(value)
+    if len(sizes) not in (1, axes):
+        raise ValueError(f"znn.torch: found sizes {sizes}, expected one or {axes}")
+    return sizes * (axes // len(sizes))
 
 
 def _zeros(padding: Union[str, Sizes], kernel: Sequence[int], stride: list[int], dilation: list[int]) -> list[int]:
@@ -99,21 +110,24 @@ def _zeros(padding: Union[str, Sizes], kernel: Sequence[int], stride: list[int],
 def _shared_engine() -> Engine:
     """The default engine; where there is none, a new one with as many threads as PyTorch uses."""
     if _engine._default is None:
-        threads = torch.get_num_threads()
-        _engine.set_default_engine(Engine(threads=threads, cores=_own_cores(threads)))
+        _engine.set_default_engine(Engine(**_own_part(torch.get_num_threads())))
     return _engine.default_engine()
 
 
-def _own_cores(threads: int) -> Optional[list[int]]:
-    """Processors for this process, where it is one of several of a distributed job on this machine, which would otherwise
-    all take the same; None where it is alone, or somebody has given it fewer than the machine has."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return None
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < (os.cpu_count() or 1):
-        return None
-    rank = int(os.environ.get("LOCAL_RANK", torch.distributed.get_rank()))
-    return [allowed[(rank * threads + i) % len(allowed)] for i in range(threads)]
+def _own_part(threads: int) -> dict[str, Any]:
+    """Threads and processors for this process. Where it is one of several of a distributed job, these are behind those of the
+    processes of lower rank on this machine; else any."""
+    if "LOCAL_RANK" in os.environ:
+        rank, processes = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    elif torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    else:
+        return {"threads": threads}
+    allowed = processors()
+    if len(allowed) == os.cpu_count():
+        # Nobody has given each process some of its own.
+        threads = max(1, min(threads, len(allowed) // processes))
+    return {"threads": threads, "cores": [allowed[(rank * threads + i) % len(allowed)] for i in range(threads)]}
 
 
 def _maps(tensor: Tensor) -> Tensor:
@@ -121,11 +135,11 @@ def _maps(tensor: Tensor) -> Tensor:
     return tensor if has_contiguous_maps(tensor.shape, tensor.stride()) else tensor.contiguous()
 
 
-def _how(stride: Sequence[int], zeros: Sequence[int], dilation: Sequence[int], passes: int) -> tuple:
+def _how(stride: Sequence[int], zeros: Sequence[int], dilation: Sequence[int], passes: int) -> How:
     return (list(stride), list(zeros[:3]), list(zeros[3:]), list(dilation), passes, "auto")
 
 
-def _output_shape(x: Tensor, weight: Tensor, stride: Sequence[int], zeros: Sequence[int], dilation: Sequence[int]) -> list:
+def _output_shape(x: Tensor, weight: Tensor, stride: Sequence[int], zeros: Sequence[int], dilation: Sequence[int]) -> list[int]:
     extent = [
         (x.shape[2 + i] + zeros[i] + zeros[3 + i] - dilation[i] * (weight.shape[2 + i] - 1) - 1) // stride[i] + 1
         for i in range(3)
@@ -153,7 +167,15 @@ def _conv3d(
 
 
 @_conv3d.register_fake
-def _(x, weight, bias, stride, zeros, dilation, passes):
+def _conv3d_fake(
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    stride: Sequence[int],
+    zeros: Sequence[int],
+    dilation: Sequence[int],
+    passes: int,
+) -> Tensor:
     return x.new_empty(_output_shape(x, weight, stride, zeros, dilation))
 
 
@@ -192,18 +214,27 @@ def _gradients(x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> tuple[Tenso
 
 
 @_conv3d_backward.register_fake
-def _(dy, x, weight, stride, zeros, dilation, passes, wanted):
+def _conv3d_backward_fake(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    zeros: Sequence[int],
+    dilation: Sequence[int],
+    passes: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
     return _gradients(x, weight, wanted)
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, weight, bias, ctx.stride, ctx.zeros, ctx.dilation, passes = inputs
     # Who comes here without a flag for gradients calls the operator itself.
     ctx.passes = passes if passes != INFERENCE else TRAINING
     ctx.save_for_backward(x, weight)
 
 
-def _backward(ctx, dy):
+def _backward(ctx: Any, dy: Tensor) -> tuple[Optional[Tensor], ...]:
     x, weight = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:3])
     gradients = torch.ops.znn.conv3d_backward(dy, x, weight, ctx.stride, ctx.zeros, ctx.dilation, ctx.passes, wanted)
