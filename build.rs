@@ -112,7 +112,7 @@ mod fftw {
             "Install FFTW 3 (Debian, Ubuntu: apt install libfftw3-dev; Fedora: dnf install fftw-devel),",
             "or set FFTW_DIR to the directory it was installed to,",
             "or build FFTW from source: --features fftw-source (needs a C compiler and make),",
-            "or do without it: --no-default-features --features rustfft.",
+            "or do without it: the default is pure Rust.",
         ] {
             println!("cargo::error={line}");
         }

@@ -1,6 +1,6 @@
 //! Times one transform forth and back of images of several extents, with every library that is compiled in, on one thread.
 //!
-//! `cargo bench --bench fft [--features rustfft] [-- z,y,x ...]`
+//! `cargo bench --bench fft [--features fftw-source] [-- z,y,x ...]`
 //!
 //! Prints a table: milliseconds for r2c + c2r (the fastest of many repetitions) and the rate at the customary
 //! 2.5 N log2 N operations for each direction.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use znn_kernels::{Isa, Kernels};
+use znn_kernels::{Isa, Kernels, UnknownIsa};
 
 use crate::conv::{
     Accuracy, Choice, Decision, PassCost, Passes, Problem, Tools, Tuner, TuningFile, costs, estimate,
@@ -21,7 +21,8 @@ pub struct EngineOptions {
     /// The processors of the workers, by the system's numbers; `None`: of all that the process may use those with the fewest
     /// workers of its other engines, one of each core first.
     pub cores: Option<Vec<usize>>,
-    /// The instruction-set tier; `None`: the widest of this machine.
+    /// The instruction-set tier; `None`: that of the environment variable `ZNN_ISA` where it is set, to see how programs that
+    /// embed the engine do on lesser processors, else the widest of this machine.
     pub isa: Option<Isa>,
     /// Results have the same bits for any number of threads, and from run to run.
     pub deterministic: bool,
@@ -49,6 +50,14 @@ pub enum EngineError {
     Isa {
         /// What was asked for.
         wanted: Isa,
+    },
+    /// The environment names a tier that does not exist.
+    #[error("the environment variable ZNN_ISA is `{value}`: {source}")]
+    Environment {
+        /// What it is.
+        value: String,
+        /// What it could be.
+        source: UnknownIsa,
     },
     /// The workers could not be started.
     #[error(transparent)]
@@ -83,7 +92,10 @@ impl Engine {
 
     /// Starts the workers.
     pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
-        let isa = options.isa.unwrap_or_else(Isa::best);
+        let isa = match options.isa {
+            Some(isa) => isa,
+            None => Self::default_isa()?,
+        };
         let kernels = Kernels::new(isa).ok_or(EngineError::Isa { wanted: isa })?;
         let pool = Pool::new(PoolOptions {
             threads: options.threads,
@@ -112,6 +124,13 @@ impl Engine {
             accuracy: options.accuracy,
             workspace,
         })
+    }
+
+    /// The tier of an engine that does not ask for one.
+    fn default_isa() -> Result<Isa, EngineError> {
+        let Some(value) = std::env::var_os("ZNN_ISA") else { return Ok(Isa::best()) };
+        let value = value.to_string_lossy().into_owned();
+        value.parse().map_err(|source| EngineError::Environment { value, source })
     }
 
     /// The engine with what `other` has measured or will measure, so that both choose the same algorithms.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use common::{Images, network, random};
@@ -81,9 +82,45 @@ fn engines_are_of_the_tier_that_is_asked_for() {
     if lacking.is_empty() {
         println!("skipped: this machine has every tier, so that none can be refused");
     }
-    let widest =
-        Engine::new(&EngineOptions { threads: Some(1), ..EngineOptions::default() }).expect("an engine");
-    assert_eq!(widest.kernels().isa(), Isa::best(), "the widest one unless another is asked for");
+}
+
+/// The program in an environment that names a tier.
+fn plan_with(isa: Option<&str>) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_znn"));
+    program.args([
+        "info",
+        "--plan",
+        "--output-size",
+        "1,8,8",
+        "--algorithm",
+        "direct",
+        "--threads",
+        "1",
+        "--net",
+    ]);
+    program.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/networks/hello.znn")).env_remove("ZNN_ISA");
+    program.envs(isa.map(|isa| ("ZNN_ISA", isa))).output().expect("the program runs")
+}
+
+#[test]
+fn the_environment_chooses_a_tier_where_the_caller_does_not() {
+    for (isa, taken) in
+        [(None, Isa::best()), (Some("scalar"), Isa::Scalar), (Some(Isa::best().name()), Isa::best())]
+    {
+        let output = plan_with(isa);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains(&format!(" threads, {taken}, ")),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let output = plan_with(Some("sse9"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && text.contains("ZNN_ISA is `sse9`: expected one of scalar,"),
+        "{text}"
+    );
 }
 
 /// The error's text, which no engine of this machine may give.

@@ -28,7 +28,7 @@ pub mod winograd;
 pub mod words;
 
 pub use dispatch::Kernels;
-pub use isa::Isa;
+pub use isa::{Isa, UnknownIsa};
 pub use pointwise::adam::Adam;
 pub use pointwise::loss::Loss;
 pub use pointwise::normalise::Affine;

@@ -11,8 +11,7 @@ pub enum Backend {
     /// FFTW 3, single precision (features `fftw-source` and `fftw-system`).
     #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
     Fftw,
-    /// realfft along x and rustfft along y and z (feature `rustfft`; also the oracle of the tests).
-    #[cfg(any(feature = "rustfft", test))]
+    /// realfft along x and rustfft along y and z (also the oracle of the tests).
     Rust,
 }
 
@@ -28,7 +27,6 @@ impl Backend {
     pub const COMPILED: &[Self] = &[
         #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
         Self::Fftw,
-        #[cfg(any(feature = "rustfft", test))]
         Self::Rust,
     ];
 
@@ -37,7 +35,6 @@ impl Backend {
         match self {
             #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
             Self::Fftw => "FFTW",
-            #[cfg(any(feature = "rustfft", test))]
             Self::Rust => "rustfft",
         }
     }
@@ -47,7 +44,6 @@ impl Backend {
         match self {
             #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
             Self::Fftw => super::fftw::description(),
-            #[cfg(any(feature = "rustfft", test))]
             Self::Rust => super::rust::description(),
         }
     }
@@ -57,7 +53,6 @@ impl Backend {
         match self {
             #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
             Self::Fftw => size::good_size(n, size::FFTW),
-            #[cfg(any(feature = "rustfft", test))]
             Self::Rust => size::good_size(n, size::RUST),
         }
     }
@@ -67,7 +62,6 @@ impl Backend {
         match self {
             #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
             Self::Fftw => Ok(Arc::new(super::fftw::FftwTransform::new(extent, effort)?)),
-            #[cfg(any(feature = "rustfft", test))]
             Self::Rust => {
                 let _ = effort;
                 Ok(Arc::new(super::rust::RustTransform::new(extent)))

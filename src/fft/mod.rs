@@ -1,21 +1,14 @@
 //! Fourier transforms of real images: plans, their cache, and the sizes that are fast.
 //!
 //! [`RealTransform`] is what the rest of the engine sees; a [`Planner`] makes and remembers one per extent. Behind it
-//! is one of two libraries ([`Backend`]), chosen by Cargo features: realfft on rustfft (`rustfft`, the default,
-//! permissive) or FFTW (`fftw-source` or `fftw-system`, GPL). Where both are compiled in, FFTW is used. `docs/fftw.md`
-//! tells how to choose and gives figures.
-
-#[cfg(not(any(feature = "fftw-source", feature = "fftw-system", feature = "rustfft")))]
-compile_error!(
-    "znn needs a library of Fourier transforms: enable one of the features `rustfft` (the default: pure Rust, permissive \
-     licence), `fftw-source` (FFTW built from source, GPL) or `fftw-system` (an installed FFTW, GPL)"
-);
+//! is one of two libraries ([`Backend`]): realfft on rustfft (permissive, always there) or, by a Cargo feature, FFTW
+//! (`fftw-source` or `fftw-system`, GPL), which is used where it is compiled in. `docs/fftw.md` tells how to choose and gives
+//! figures.
 
 mod backend;
 #[cfg(any(feature = "fftw-source", feature = "fftw-system"))]
 mod fftw;
 mod planner;
-#[cfg(any(feature = "rustfft", test))]
 mod rust;
 mod size;
 mod transform;

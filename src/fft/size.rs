@@ -13,7 +13,6 @@ pub(super) const FFTW: &[usize] = &[
 ];
 
 /// Fast sizes of rustfft 6.4 and realfft 3.5 with AVX, ascending.
-#[cfg(any(feature = "rustfft", test))]
 pub(super) const RUST: &[usize] = &[
     1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 18, 24, 27, 32, 36, 40, 48, 54, 56, 64, 72, 80, 81, 84, 88, 96, 108,
     112, 120, 128, 144, 160, 162, 168, 192, 216, 224, 240, 256,

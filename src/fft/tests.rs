@@ -1,6 +1,6 @@
 //! One battery for every backend: the definition in f64, and properties.
 //!
-//! Under Miri: `cargo miri test --lib --no-default-features --features rustfft fft::`.
+//! Under Miri: `cargo miri test --lib fft::`.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
