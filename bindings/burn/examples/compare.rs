@@ -4,9 +4,9 @@
 //! cargo run --release --example compare -- [--turns 5] [--only 40->40] [--json compare.json]
 //! ```
 //!
-//! A time is the median of the turns, in milliseconds: `forward` without gradients, and `step`, forward and all gradients
-//! (on one channel, an image, without that of the input). Both have as many threads as the process may use cores;
-//! `RAYON_NUM_THREADS` limits burn's, and with it those of the engine.
+//! A time is the median of the turns, in milliseconds: `forward` without gradients, and `step`, forward and all
+//! gradients (on one channel, an image, without that of the input). Both have as many threads as the process may use
+//! cores; `RAYON_NUM_THREADS` limits burn's, and with it those of the engine.
 
 use std::error::Error;
 use std::time::Instant;

@@ -13,7 +13,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A convolution of images `[batch, c_in, ..]` with weights `[c_out, c_in, ..]`; `None` where the engine does not compute it.
+    /// A convolution of images `[batch, c_in, ..]` with weights `[c_out, c_in, ..]`; `None` where the engine does not
+    /// compute it.
     pub fn convolution<const D: usize, const N: usize>(
         x: [usize; D],
         weight: [usize; D],
@@ -34,8 +35,8 @@ impl Case {
         computed.then_some(Self { problem, batch, transposed: false })
     }
 
-    /// A transposed convolution of images `[batch, c_in, ..]` with weights `[c_in, c_out, ..]`; `None` where the engine does not
-    /// compute it.
+    /// A transposed convolution of images `[batch, c_in, ..]` with weights `[c_in, c_out, ..]`; `None` where the engine
+    /// does not compute it.
     pub fn transposed<const D: usize, const N: usize>(
         x: [usize; D],
         weight: [usize; D],

@@ -61,8 +61,8 @@ pub fn init(options: &EngineOptions) -> Result<(), InitError> {
     ENGINE.set(engine).map_err(|_| InitError::Running)
 }
 
-/// Forgets the plans of all convolutions and gives their memory back. Later convolutions plan again; what has been measured
-/// is not measured again.
+/// Forgets the plans of all convolutions and gives their memory back. Later convolutions plan again; what has been
+/// measured is not measured again.
 pub fn forget_plans() {
     lock(&PLANS).clear();
 }

@@ -9,7 +9,8 @@ use crate::operation::Convolution;
 
 /// [`burn::tensor::module::conv2d`], computed by the engine where it can.
 ///
-/// `x` is `[batch, c_in, y, x]`, `weight` `[c_out, c_in / groups, ky, kx]`, `bias` `[c_out]`; gives `[batch, c_out, y, x]`.
+/// `x` is `[batch, c_in, y, x]`, `weight` `[c_out, c_in / groups, ky, kx]`, `bias` `[c_out]`; gives
+/// `[batch, c_out, y, x]`.
 ///
 /// # Panics
 /// Where burn's function does; where there is not enough memory for the plan of the convolution.
@@ -59,7 +60,8 @@ pub fn conv3d(
 
 /// [`burn::tensor::module::conv_transpose2d`], computed by the engine where it can.
 ///
-/// `x` is `[batch, c_in, y, x]`, `weight` `[c_in, c_out / groups, ky, kx]`, `bias` `[c_out]`; gives `[batch, c_out, y, x]`.
+/// `x` is `[batch, c_in, y, x]`, `weight` `[c_in, c_out / groups, ky, kx]`, `bias` `[c_out]`; gives
+/// `[batch, c_out, y, x]`.
 ///
 /// # Panics
 /// As [`conv2d`].

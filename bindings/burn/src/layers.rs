@@ -33,8 +33,8 @@ impl Zeros<3> for PaddingConfig3d {
     }
 }
 
-/// The zeros with which a kernel without dilation gives an output voxel for every stride of the input. Where they are odd,
-/// there is one more behind.
+/// The zeros with which a kernel without dilation gives an output voxel for every stride of the input. Where they are
+/// odd, there is one more behind.
 fn same<const N: usize>(input: [usize; N], kernel: [usize; N], stride: [usize; N]) -> [(usize, usize); N] {
     std::array::from_fn(|axis| {
         let last = input[axis].div_ceil(stride[axis]).saturating_sub(1);

@@ -15,21 +15,21 @@
 //! ```
 //!
 //! [`nn`] is [`burn::nn`] with other [`Conv2d`](nn::conv::Conv2d), [`Conv3d`](nn::conv::Conv3d),
-//! [`ConvTranspose2d`](nn::conv::ConvTranspose2d) and [`ConvTranspose3d`](nn::conv::ConvTranspose3d): the same fields, configurations and
-//! records. [`conv2d`], [`conv3d`], [`conv_transpose2d`] and [`conv_transpose3d`] take the places of the functions of
-//! [`burn::tensor::module`].
+//! [`ConvTranspose2d`](nn::conv::ConvTranspose2d) and [`ConvTranspose3d`](nn::conv::ConvTranspose3d): the same fields,
+//! configurations and records. [`conv2d`], [`conv3d`], [`conv_transpose2d`] and [`conv_transpose3d`] take the places of
+//! the functions of [`burn::tensor::module`].
 //!
 //! # What is computed by the engine
 //!
-//! Convolutions of 32-bit floats in one group, on the device [`Device::flex`](burn::tensor::Device::flex), with autodiff and
-//! gradient checkpointing or without. Everything else, and convolutions on other devices, goes to burn as if this crate were
-//! not there; [`plans`] tells what did not. Tensors that are not contiguous are copied.
+//! Convolutions of 32-bit floats in one group, on the device [`Device::flex`](burn::tensor::Device::flex), with
+//! autodiff and gradient checkpointing or without. Everything else, and convolutions on other devices, goes to burn as
+//! if this crate were not there; [`plans`] tells what did not go there. Tensors that are not contiguous are copied.
 //!
 //! # What the first call costs
 //!
-//! The first call with given sizes, batch and passes measures which algorithm (direct, Winograd or Fourier, of which tiles) is the fastest
-//! for them, which takes a fraction of a second, and plans it. Sizes that vary from call to call are therefore better few. The
-//! process forgets what it measured, unless [`init`] names a file:
+//! The first call with given sizes, batch and passes measures which algorithm (direct, Winograd or Fourier, of which
+//! tiles) is the fastest for them, which takes a fraction of a second, and plans it. Sizes that vary from call to call
+//! are therefore better few. The process forgets what it measured, unless [`init`] names a file:
 //!
 //! ```no_run
 //! use znn_burn::{EngineOptions, init};
@@ -42,15 +42,15 @@
 //!
 //! # Threads
 //!
-//! The process has one engine, with a worker for each core that it may use; its convolutions take turns. The other operations run on
-//! the threads of burn, which wait meanwhile, and the workers sleep while those run.
+//! The process has one engine, with a worker for each core that it may use; its convolutions take turns. The other
+//! operations run on the threads of burn, which wait meanwhile, and the workers sleep while those run.
 //!
 //! # Why it is not a backend
 //!
-//! A tensor of burn 0.22 has no type parameter for its backend: it is an `enum` over the backends that burn knows, and so is a device.
-//! A backend type of another crate cannot become one of them. What burn offers instead is an extension, operations beside its own for backends of
-//! its own: here two, for its CPU backend `Flex` and its autodiff. They cannot take the place of burn's operations, hence the layers and functions that
-//! call them.
+//! A tensor of burn 0.22 has no type parameter for its backend: it is an `enum` over the backends that burn knows, and
+//! so is a device. A backend type of another crate cannot become one of them. What burn offers instead is an extension,
+//! operations beside its own for backends of its own: here two, for its CPU backend `Flex` and its autodiff. They
+//! cannot take the place of burn's operations, hence the layers and functions that call them.
 #![deny(unsafe_code)]
 
 mod case;

@@ -1,5 +1,5 @@
-//! Times single passes of layers in burn or in candle, whichever is the argument: one JSON request a line in, one answer a
-//! line out. Both have as many threads as the environment variable `RAYON_NUM_THREADS` says.
+//! Times single passes of layers in burn or in candle, whichever is the argument: one JSON request a line in, one
+//! answer a line out. Both have as many threads as the environment variable `RAYON_NUM_THREADS` says.
 
 mod burn;
 mod candle;

@@ -62,7 +62,8 @@ pub struct LayerRivalArgs {
     /// Also run the layers in these engines, of which the fastest counts; onnxruntime and openvino in inference alone.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub vs: Vec<Rival>,
-    /// The Python that has torch, onnxruntime and openvino (`pip install torch onnx onnxruntime openvino`, or some of these).
+    /// The Python that has torch, onnxruntime and openvino (`pip install torch onnx onnxruntime openvino`, or some of
+    /// these).
     #[arg(long, value_name = "PATH", default_value = "python3", requires = "vs")]
     pub python: PathBuf,
     /// The program that has burn and candle.
