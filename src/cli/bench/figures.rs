@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::print;
-use super::torch::Rival;
+use super::rivals::Rival;
 
 /// A line of the result.
 pub trait Figure: Serialize + Display {

@@ -9,6 +9,7 @@ mod paper;
 mod passes;
 mod peak;
 mod pool;
+mod rivals;
 mod runner;
 mod scaling;
 mod side;

@@ -1,6 +1,6 @@
 //! `znn bench conv`.
 
-mod layer;
+pub mod layer;
 
 use std::error::Error;
 use std::fmt;
@@ -17,20 +17,23 @@ use super::super::{CommandResult, Outcome};
 use super::contest::breathe;
 use super::figures::{Figure, Figures, Versus};
 use super::peak;
+use super::rivals::layer::{LayerRivals, LayerTimes};
+use super::rivals::{LayerRivalArgs, Rival};
 use super::table::TableArgs;
-use super::torch::TorchArgs;
-use super::torch::pass::{Request, TorchPasses, TorchTurns};
+use super::torch::network::Format;
 
 /// Measure convolution layers: each pass, with one thread and with all, against the machine's peak.
 ///
 /// `step` is all that training computes for a layer, in one plan, so that the passes share what they transform; `forward`
 /// prepares weights that have changed, `inference` has them prepared. GFLOP/s count the operations of the direct method,
-/// whatever the algorithm. With --vs torch each case also runs in PyTorch, in turn with the engine, in both of its memory
-/// formats, of which the faster one counts.
+/// whatever the algorithm. With --vs each case also runs in other engines, in turn with this one; of several, and of
+/// PyTorch's two memory formats, the fastest counts. burn and candle run in a program that
+/// `cargo build --release --manifest-path benches/rivals/rust/Cargo.toml` builds.
 #[derive(Args)]
 #[command(after_help = "Examples:
   znn bench conv --only k3 --threads 1
-  znn bench conv --cases benches/transform.toml --algorithm auto --passes forward,step,inference --vs torch")]
+  znn bench conv --cases benches/transform.toml --algorithm auto --passes forward,step,inference --vs torch
+  znn bench conv --only k3 --passes forward --vs torch,burn,candle --json layers.json")]
 pub struct ConvArgs {
     /// The algorithm; auto measures which is fastest for each layer.
     #[arg(long, value_name = "NAME", default_value = "direct")]
@@ -44,7 +47,7 @@ pub struct ConvArgs {
     #[command(flatten)]
     table: TableArgs,
     #[command(flatten)]
-    torch: TorchArgs,
+    rivals: LayerRivalArgs,
 }
 
 /// A line of the result.
@@ -61,6 +64,10 @@ struct ConvFigure {
     peak_fraction: f64,
     #[serde(flatten)]
     versus: Versus,
+    /// All rivals in all their formats, with their milliseconds.
+    all: Vec<(Rival, Format, f64)>,
+    /// Rivals that lack the pass, and what they say.
+    cannot: Vec<(Rival, String)>,
 }
 
 impl Figure for ConvFigure {
@@ -92,7 +99,6 @@ pub fn run(args: &ConvArgs) -> CommandResult {
         ..EngineOptions::default()
     };
     let all = Engine::new(&options(None))?.pool().threads();
-    let mut torch = args.torch.python().map(TorchPasses::start).transpose()?;
     let mut figures = Figures::begin(&format!(
         "{:18} {:16} {:>7} {:>20} {:>9} {:>8} {:>7}{}",
         "layer",
@@ -102,14 +108,15 @@ pub fn run(args: &ConvArgs) -> CommandResult {
         "ms",
         "GFLOP/s",
         "of peak",
-        Versus::header(torch.is_some())
+        Versus::header(!args.rivals.vs.is_empty())
     ))?;
     for threads in args.table.thread_counts(all) {
         let engine = Engine::new(&options(Some(threads)))?;
         let peak = peak::fma(&engine, engine.kernels())?;
+        let mut rivals = LayerRivals::start(&args.rivals, threads)?;
         for case in &cases {
             for &pass in passes.iter().filter(|pass| pass.is_of(case)) {
-                figures.add(measure(&engine, case, pass, args.algorithm, peak, torch.as_mut())?)?;
+                figures.add(measure(&engine, case, pass, args.algorithm, peak, &mut rivals)?)?;
             }
         }
     }
@@ -117,25 +124,23 @@ pub fn run(args: &ConvArgs) -> CommandResult {
     Ok(Outcome::Done)
 }
 
-/// Times one pass, in turn with the rival.
+/// Times one pass, in turn with the rivals.
 fn measure(
     engine: &Engine,
     case: &LayerCase,
     pass: Pass,
     choice: Choice,
     peak: f64,
-    torch: Option<&mut TorchPasses>,
+    rivals: &mut LayerRivals,
 ) -> Result<ConvFigure, Box<dyn Error>> {
-    /// Turns of the engine and its rival: as many, or until they have taken so long.
+    /// Turns of the engine and its rivals: as many, or until they have taken so long.
     const ROUNDS: usize = 7;
     const ENOUGH: Duration = Duration::from_secs(10);
     const TURN: Duration = Duration::from_millis(60);
     let problem = case.problem();
     let decision = engine.method(choice, &problem, pass.tuned_for(case));
     let mut plan = layer::plan(engine, case, pass, decision)?;
-    let threads = engine.pool().threads();
-    let mut torch =
-        torch.map(|torch| TorchTurns::new(torch, Request::new((&problem).into(), pass.name(), threads)));
+    let mut rivals = rivals.turns(&problem, pass)?;
     let mut own = Vec::new();
     plan.step(&[], &mut [])?;
     plan.finish()?;
@@ -144,7 +149,7 @@ fn measure(
         if round > 0 && begin.elapsed() > ENOUGH {
             break;
         }
-        if torch.is_some() {
+        if !rivals.is_empty() {
             breathe();
             plan.step(&[], &mut [])?;
             plan.finish()?;
@@ -157,19 +162,22 @@ fn measure(
             steps += 1;
         }
         own.push(start.elapsed().as_secs_f64() * 1e3 / f64::from(steps));
-        torch.as_mut().map(TorchTurns::turn).transpose()?;
+        rivals.turn()?;
     }
     let ms = median(&mut own);
     let gflops = pass.flops(case) / ms / 1e6;
+    let LayerTimes { fastest, all, cannot } = rivals.end();
     Ok(ConvFigure {
         case: case.name.clone(),
         pass,
-        threads,
+        threads: engine.pool().threads(),
         algorithm: pass.variant(case, &decision),
         isa: engine.kernels().isa().name(),
         ms,
         gflops,
         peak_fraction: gflops / peak,
-        versus: Versus::new(ms, torch.map(TorchTurns::end)),
+        versus: Versus::new(ms, fastest),
+        all,
+        cannot,
     })
 }

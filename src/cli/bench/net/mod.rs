@@ -18,10 +18,10 @@ use self::server::Way;
 use super::super::{CommandResult, Outcome, warn};
 use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, Versus};
+use super::rivals::{NetRivalArgs, Rival};
 use super::side::Mode;
 use super::table::{Case, TableArgs};
 use super::torch::network::{self, Description, Format};
-use super::torch::{Rival, RivalArgs};
 
 /// Measure whole networks: an iteration of training, or of inference, with all threads.
 ///
@@ -50,7 +50,7 @@ pub struct NetArgs {
     #[command(flatten)]
     table: TableArgs,
     #[command(flatten)]
-    rivals: RivalArgs,
+    rivals: NetRivalArgs,
 }
 
 /// A line of the result.

@@ -22,10 +22,11 @@ use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, Versus};
 use super::paper::{Family, WIDTHS};
 use super::pool;
+use super::rivals::Rival;
 use super::runner::{SameTrainer, Subject, Trainer};
 use super::side::{Mode, Side};
+use super::torch::TorchArgs;
 use super::torch::network::{Description, Format, side};
-use super::torch::{Rival, TorchArgs};
 
 /// Train the networks of the ZNN paper with 1, 2, ... threads: speedup and efficiency, against Brent's bound.
 ///

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 use znn::Extent;
+use znn::conv::Problem;
 use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Normalise, Shapes};
 use znn_kernels::Transfer;
 
+use super::super::rivals::Rival;
 use super::super::side::{Mode, Side};
-use super::{Rival, TorchError, start};
+use super::{TorchError, start};
 
 const SCRIPT: &str = include_str!("../../../../benches/rival_torch_net.py");
 
@@ -181,6 +183,20 @@ impl Description {
         });
         let outputs = network.outputs().map(|node| places[node.0]).collect();
         Ok(Self { nodes: nodes.collect::<Result<_, _>>()?, outputs })
+    }
+}
+
+impl From<&Problem> for Description {
+    /// A network of one convolution without biases.
+    fn from(problem: &Problem) -> Self {
+        let Problem { c_in, c_out, input, kernel, dilation, stride, padding: [padding, _] } = *problem;
+        let op = Op::Convolution { kernel, dilation, stride, padding, share: None };
+        let node =
+            |name: &str, kind, size, extent, edges| Node { name: name.to_owned(), kind, size, extent, edges };
+        let edge = Edge { name: "layer".to_owned(), from: 0, op };
+        let image = node("image", Kind::Input, c_in, input, Vec::new());
+        let output = node("output", Kind::Sum, c_out, problem.output(), vec![edge]);
+        Self { nodes: vec![image, output], outputs: vec![1] }
     }
 }
 

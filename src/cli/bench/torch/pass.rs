@@ -8,7 +8,9 @@ use znn::{Extent, Problem};
 
 use super::super::child::AnsweringChild;
 use super::super::figures::RivalTime;
-use super::{Rival, TorchError, start};
+use super::super::rivals::Rival;
+use super::network::Format;
+use super::{TorchError, start};
 
 const SCRIPT: &str = include_str!("../../../../benches/rival_torch_pass.py");
 
@@ -24,8 +26,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// How long a turn lasts.
+    pub const SECONDS: f64 = 0.06;
+
     pub fn new(operation: Operation<'a>, pass: &'static str, threads: usize) -> Self {
-        Self { operation, pass, threads, seconds: 0.06 }
+        Self { operation, pass, threads, seconds: Self::SECONDS }
     }
 }
 
@@ -63,11 +68,13 @@ impl From<&Problem> for Operation<'_> {
     }
 }
 
-/// A pass in one memory format.
+/// The time of a pass in one memory format.
 #[derive(Clone, Copy, Deserialize)]
-struct InFormat {
-    ms: f64,
-    single: bool,
+pub struct InFormat {
+    /// Milliseconds of a call.
+    pub ms: f64,
+    /// Whether one call took so long that it is the only one.
+    pub single: bool,
 }
 
 /// In both.
@@ -88,11 +95,10 @@ impl TorchPasses {
         Ok(Self { child: start(python, SCRIPT)? })
     }
 
-    /// The time of a pass in the faster memory format.
-    fn time(&mut self, request: &Request<'_>) -> Result<RivalTime, TorchError> {
+    /// The time of a pass in each memory format.
+    pub fn times(&mut self, request: &Request<'_>) -> Result<[(Format, InFormat); 2], TorchError> {
         let Answer { contiguous, channels_last } = self.child.ask(request)?;
-        let faster = if contiguous.ms < channels_last.ms { contiguous } else { channels_last };
-        Ok(RivalTime { engine: Rival::Torch, ms: faster.ms, single: faster.single })
+        Ok([(Format::Contiguous, contiguous), (Format::ChannelsLast, channels_last)])
     }
 }
 
@@ -109,11 +115,12 @@ impl<'a> TorchTurns<'a> {
         Self { torch, request, times: Vec::new(), single: false }
     }
 
-    /// Times it once more.
+    /// Times it once more, in the faster memory format.
     pub fn turn(&mut self) -> Result<(), TorchError> {
-        let time = self.torch.time(&self.request)?;
-        self.times.push(time.ms);
-        self.single = time.single;
+        let [(_, contiguous), (_, channels_last)] = self.torch.times(&self.request)?;
+        let faster = if contiguous.ms < channels_last.ms { contiguous } else { channels_last };
+        self.times.push(faster.ms);
+        self.single = faster.single;
         Ok(())
     }
 
