@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::{Extent, Session, SessionError, Training};
 use engine::infer::InferError;
 use engine::train::{Clip, Optimiser, StepError};
+use engine::{Extent, Session, SessionError, Training};
 use numpy::{PyArray1, PyArray4, PyArrayDyn, PyArrayMethods, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -119,9 +119,12 @@ impl Network {
         let copies = py.detach(|| {
             let mut session = self.lock();
             let tensors = session.tensors().map_err(error)?;
-            PyResult::Ok(tensors.map(|(name, shape, values)| (name, shape, values.to_vec())).collect::<Vec<_>>())
+            PyResult::Ok(
+                tensors.map(|(name, shape, values)| (name, shape, values.to_vec())).collect::<Vec<_>>(),
+            )
         });
-        let array = |(name, shape, values)| PyResult::Ok((name, PyArray1::from_vec(py, values).reshape(shape)?));
+        let array =
+            |(name, shape, values)| PyResult::Ok((name, PyArray1::from_vec(py, values).reshape(shape)?));
         copies?.into_iter().map(array).collect()
     }
 
