@@ -4,8 +4,8 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use engine::{Extent, Session, SessionError, Training};
 use engine::train::{Clip, Optimiser};
+use engine::{Extent, Session, SessionError, Training};
 
 use crate::engine::{Engine, give};
 use crate::memory::{free, path, put, reference, slice, slice_mut};
