@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use znn::conv::{Decision, Passes};
-use znn::engine::EngineError;
+use znn::EngineError;
 use znn::{Conv3d, Conv3dOptions, Engine, EngineOptions, Problem};
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();

@@ -8,7 +8,7 @@ use std::fmt;
 
 use clap::Args;
 use serde::Serialize;
-use znn::conv::{Accuracy, Choice};
+use znn::conv::{Accuracy, Choice, Passes};
 use znn::{Engine, EngineOptions, Extent};
 
 pub use self::server::serve;
@@ -18,6 +18,7 @@ use self::server::Way;
 use super::super::{CommandResult, Outcome, warn};
 use super::contest::{Contestant, Time, Turns, compare};
 use super::figures::{Figure, Figures, RivalTime, Versus};
+use super::peak;
 use super::rivals::{NetRivalArgs, Rival};
 use super::side::Mode;
 use super::table::{Case, TableArgs};
@@ -61,6 +62,9 @@ struct NetFigure {
     mode: Mode,
     threads: usize,
     ms: f64,
+    /// Of the convolutions by their definition, whatever the algorithm.
+    gflops: f64,
+    peak_fraction: f64,
     rss_mb: Option<f64>,
     #[serde(flatten)]
     versus: Versus,
@@ -78,36 +82,44 @@ impl Figure for NetFigure {
 
 impl fmt::Display for NetFigure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { net, output, mode, threads, ms, versus, .. } = self;
+        let Self { net, output, mode, threads, ms, gflops, versus, .. } = self;
+        let percent = 100.0 * self.peak_fraction;
         let megabytes = |bytes: Option<f64>| bytes.map_or("?".to_owned(), |mb| format!("{mb:.0}"));
         let memory = match self.rival_rss_mb {
             Some(theirs) => format!("{} / {theirs:.0}", megabytes(self.rss_mb)),
             None => megabytes(self.rss_mb),
         };
-        write!(f, "{net:24} {output:>10} {mode:10} {threads:>7} {ms:>10.3} {memory:>13}{versus}")
+        write!(
+            f,
+            "{net:24} {output:>10} {mode:10} {threads:>7} {ms:>10.3} {gflops:>8.1} {percent:>6.1}% {memory:>13}{versus}"
+        )
     }
 }
 
 /// Runs `znn bench net`.
 pub fn run(args: &NetArgs) -> CommandResult {
     let cases: Vec<NetCase> = args.table.read()?;
-    let threads = match args.table.threads {
-        Some(threads) => threads,
-        None => Engine::new(&EngineOptions::default())?.pool().threads(),
+    let (threads, peak) = {
+        let options =
+            EngineOptions { threads: args.table.threads, isa: args.table.isa, ..EngineOptions::default() };
+        let engine = Engine::new(&options)?;
+        (engine.pool().threads(), peak::fma(&engine, engine.kernels())?)
     };
     let mut figures = Figures::begin(&format!(
-        "{:24} {:>10} {:10} {:>7} {:>10} {:>13}{}",
+        "{:24} {:>10} {:10} {:>7} {:>10} {:>8} {:>7} {:>13}{}",
         "network",
         "output",
         "mode",
         "threads",
         "ms",
+        "GFLOP/s",
+        "of peak",
         if !args.rivals.vs.is_empty() { "MB / rival MB" } else { "MB" },
         Versus::header(!args.rivals.vs.is_empty())
     ))?;
     for case in &cases {
         for &mode in &args.mode {
-            match measure(args, case, mode, threads)? {
+            match measure(args, case, mode, threads, peak)? {
                 Some(figure) => figures.add(figure)?,
                 None => warn(format_args!("{} is skipped: its file is not there", case.name())),
             }
@@ -123,9 +135,15 @@ fn measure(
     case: &NetCase,
     mode: Mode,
     threads: usize,
+    peak: f64,
 ) -> Result<Option<NetFigure>, Box<dyn Error>> {
     let Some(network) = case.network(args.table.file::<NetCase>())? else { return Ok(None) };
     let shapes = network.shapes(case.output)?;
+    let operations = |id| {
+        let passes = if mode == Mode::Inference { Passes::Inference } else { network.passes(id) };
+        Some(network.problem(id, &shapes)?.flops() * passes.list().len() as f64)
+    };
+    let flops: f64 = network.edge_ids().filter_map(operations).sum();
     let way = Way { mode, threads, isa: args.table.isa, algorithm: args.algorithm, accuracy: args.accuracy };
     let mut own = server::side(&network, case.output, &way)?;
     let mut rivals = Vec::new();
@@ -156,12 +174,15 @@ fn measure(
         let Time { seconds, single } = times[1 + index];
         RivalTime { engine: kinds[index].0, ms: 1e3 * seconds, single }
     });
+    let gflops = flops / ms / 1e6;
     Ok(Some(NetFigure {
         net: case.name().to_owned(),
         output: case.output,
         mode,
         threads,
         ms,
+        gflops,
+        peak_fraction: gflops / peak,
         rss_mb: own.peak_resident_mb(),
         versus: Versus::new(ms, rival),
         rival_rss_mb: faster.and_then(|index| rivals[index].peak_resident_mb()),

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use znn::conv::Problem;
+use znn::Problem;
 use znn::stats::median;
 
 use super::super::contest::{Contestant, breathe};
@@ -181,7 +181,7 @@ impl LayerTurns<'_> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use znn::volume::Extent;
+    use znn::Extent;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use znn::Extent;
-use znn::conv::Problem;
+use znn::Problem;
 use znn::network::{EdgeId, EdgeOp, Network, NodeKind, Normalise, Shapes};
 use znn_kernels::Transfer;
 
