@@ -149,3 +149,10 @@ pub use znn_kernels::Isa;
 /// ```
 #[doc(inline)]
 pub use znn_kernels::Transfer;
+/// ```
+/// use znn::{Isa, UnknownIsa};
+///
+/// assert_eq!("sse2".parse::<Isa>(), Err(UnknownIsa));
+/// ```
+#[doc(inline)]
+pub use znn_kernels::UnknownIsa;

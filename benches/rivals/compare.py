@@ -74,7 +74,7 @@ def of_rust():
     """The versions of the engines in Rust."""
     lock = (RUST / "Cargo.lock").read_text()
     found = {name: re.search(rf'name = "{crate}"\nversion = "([^"]*)"', lock) for name, crate in
-             (("burn", "burn"), ("candle", "candle-core"))}
+             (("burn", "burn-flex"), ("candle", "candle-core"))}
     return {name: match[1] for name, match in found.items() if match}
 
 
@@ -209,15 +209,16 @@ def measure(parser, args):
         parser.error(f"{args.python} has no PyTorch: pip install torch, and name its Python with --python")
     build(ROOT / "Cargo.toml")
     build(RUST / "Cargo.toml")
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    program = str(target / "release/znn")
+    target = os.environ.get("CARGO_TARGET_DIR")
+    program, rivals = (str(pathlib.Path(target or folder / "target", "release", name))
+                       for folder, name in ((ROOT, "znn"), (RUST, "znn-rivals")))
     threads, python = str(args.threads), ["--python", args.python]
     result = {"command": "python3 benches/rivals/compare.py", "threads": args.threads, "versions": {**of_python, **of_rust()},
               "machine": machine(program), "layers": [], "networks": []}
     if args.layers:
         result["layers"] = bench(program, [
             "conv", "--cases", str(ROOT / "benches/transform.toml"), "--only", args.layers, "--algorithm", "auto",
-            "--threads", threads, "--passes", "step,inference", "--vs", ",".join(result["versions"]), *python])
+            "--threads", threads, "--passes", "step,inference", "--vs", ",".join(result["versions"]), "--rivals", rivals, *python])
     if args.nets:
         result["networks"] = bench(program, [
             "net", "--cases", str(ROOT / "benches/net.toml"), "--only", args.nets, "--mode", args.modes,
