@@ -1,7 +1,6 @@
 //! An iteration allocates nothing, and nothing is left of pools, executors and plans that are gone.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use znn::plan::{Label, Plan};
@@ -32,9 +31,6 @@ unsafe impl GlobalAlloc for Counted {
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
-
-/// The counts are of the whole process: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// Fifty tasks on two layers with twenty updates after them.
 fn executor(pool: &Pool) -> Executor {
@@ -76,9 +72,7 @@ fn plan(engine: &Engine) -> Plan {
     builder.build(engine.pool(), engine.kernels())
 }
 
-#[test]
 fn ten_thousand_iterations_allocate_nothing() {
-    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for policy in Policy::ALL {
         for events in [None, Some(1000)] {
             let options = EngineOptions { threads: Some(3), policy, events, ..EngineOptions::default() };
@@ -103,9 +97,7 @@ fn ten_thousand_iterations_allocate_nothing() {
     }
 }
 
-#[test]
 fn nothing_is_left_of_what_is_gone() {
-    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let round = || {
         let options = PoolOptions { threads: Some(4), pin: false, ..PoolOptions::default() };
         let pool = Pool::new(options).unwrap();
@@ -125,7 +117,14 @@ fn nothing_is_left_of_what_is_gone() {
     for _ in 0..200 {
         round();
     }
-    // What threads and the test's own printing keep may vary by a few small blocks.
+    // What threads keep may vary by a few small blocks.
     let grown = LIVE.load(Relaxed) - before;
     assert!(grown.abs() < 4096, "{grown} bytes are left of 200 rounds");
+}
+
+/// Without the harness of tests, whose own threads and messages would be counted too.
+fn main() {
+    ten_thousand_iterations_allocate_nothing();
+    nothing_is_left_of_what_is_gone();
+    println!("pool_memory: ok");
 }
