@@ -8,6 +8,7 @@ import json
 import sys
 import tempfile
 import time
+import warnings
 
 import torch
 from torch.nn import functional as F
@@ -232,6 +233,8 @@ class Exported(Timed):
         iteration = Iteration(setup)
         network, images = iteration.network.eval(), iteration.images
         path = f"{folder}/network.onnx"
+        # The older exporter, which needs no package beside onnx, warns of its age.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(network, (images,), path, dynamo=False)
         images = [image.numpy() for image in images]
         if setup["engine"] == "onnxruntime":

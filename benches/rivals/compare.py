@@ -55,8 +55,10 @@ def machine(program):
     """What a reader has to know of the machine."""
     facts = {"date": time.strftime("%Y-%m-%d"), "system": platform.platform()}
     for line in subprocess.run([program, "info"], check=True, capture_output=True, text=True).stdout.splitlines():
-        key, _, value = line.partition(" ")
-        facts[key] = value.strip()
+        key, _, value = re.sub(" +", " ", line).partition(" ")
+        if key == "instruction":
+            key, value = "instruction sets", value.removeprefix("sets ")
+        facts[key] = value
     peak = subprocess.run([program, "bench", "peak"], check=True, capture_output=True, text=True).stdout
     facts["measured peak"] = peak.strip()
     return facts
@@ -102,6 +104,10 @@ def net_rows(figures):
         yield Row(f"{f['net']}, {f['mode']}", fastest(f), remark, columns)
 
 
+def show(ms):
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
+
+
 def bars(rows, head=()):
     """The rows as one SVG below some lines of text: bars are times over the engine's own, which is 1."""
     height, left, width = 16, 250, 480
@@ -115,7 +121,7 @@ def bars(rows, head=()):
         parts.append(f'<text x="0" y="{y + 12}" font-weight="bold">{html.escape(row.title)}</text>')
         parts.append(f'<text x="0" y="{y + 27}" fill="#777" font-size="11">{html.escape(row.remark)}</text>')
         for engine, ratio in sorted(ratios.items(), key=lambda item: (item[0] != "znn", item[1])):
-            label = f"{row.milliseconds[engine]:.3g} ms" + ("" if engine == "znn" else f", {NAMES[engine]} {ratio:.2g}x")
+            label = f"{show(row.milliseconds[engine])} ms" + ("" if engine == "znn" else f", {NAMES[engine]} {ratio:.2g}x")
             parts.append(f'<rect x="{left}" y="{y}" width="{ratio * scale:.1f}" height="{height - 3}" fill="{COLOURS[engine]}"/>')
             parts.append(f'<text x="{left + 4 + ratio * scale:.1f}" y="{y + 11}">{html.escape(label)}</text>')
             y += height
@@ -133,7 +139,7 @@ def table(rows):
         if engine not in row.milliseconds:
             return "<td>cannot</td>"
         ms, own = row.milliseconds[engine], row.milliseconds["znn"]
-        return f"<td>{ms:.3g}" + ("" if engine == "znn" else f" <b>{ms / own:.2f}x</b>") + "</td>"
+        return f"<td>{show(ms)}" + ("" if engine == "znn" else f" <b>{ms / own:.2f}x</b>") + "</td>"
 
     lines = ("<tr><td>" + html.escape(row.title) + "</td>" + "".join(f"<td>{html.escape(c)}</td>" for c in row.columns.values())
              + "".join(cell(row, engine) for engine in engines) + "</tr>" for row in rows)
@@ -170,8 +176,8 @@ def picture(result, sections):
     if not rows:
         return None
     processor = re.sub(r"\s+", " ", result["machine"].get("processor", platform.machine()))
-    colours = legend(["znn", *result["versions"]], '<tspan fill="{colour}">&#9632;</tspan> {name}')
-    return bars(rows, [colours, html.escape(f"{result['threads']} threads of {processor}; times over that of znn, less is better")])
+    colours = legend([engine for engine in NAMES if any(engine in row.milliseconds for row in rows)], '<tspan fill="{colour}">&#9632;</tspan> {name}')
+    return bars(rows, [colours, html.escape(f"{result['threads']} threads of {processor}; milliseconds and times over znn, less is better, each group to a scale of its own")])
 
 
 def build(manifest):
