@@ -434,6 +434,18 @@ impl Session {
     /// The parameters after all training steps as `.safetensors` files have them: names such as `EDGES.weight` and
     /// `NODES.bias`, shapes, and values in row-major order.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let options = znn::EngineOptions { threads: Some(1), ..Default::default() };
+    /// # let engine = std::sync::Arc::new(znn::Engine::new(&options)?);
+    /// let mut session = znn::Session::load(&engine, "examples/networks/hello.znn".as_ref(), 1)?;
+    /// for (name, shape, values) in session.tensors()? {
+    ///     assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where a task of the last training step failed.
     pub fn tensors(&mut self) -> Result<impl Iterator<Item = (String, Vec<usize>, &[f32])>, SessionError> {

@@ -193,7 +193,7 @@ impl Parameters {
     }
 
     /// Whether there are mean squared gradients: those of Adam.
-    pub fn has_variance(&self) -> bool {
+    pub(crate) fn has_variance(&self) -> bool {
         self.edges.iter().chain(&self.nodes).flatten().any(|parameter| parameter.variance().is_some())
     }
 

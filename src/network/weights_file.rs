@@ -466,7 +466,7 @@ fn part(values: &[f32], group: Group, at: usize, len: usize) -> &[f32] {
 ///
 /// # Panics
 /// Where the parameters are not those of the network.
-pub fn tensors<'a>(
+pub(crate) fn tensors<'a>(
     network: &Network,
     parameters: &'a Parameters,
 ) -> impl Iterator<Item = (String, Vec<usize>, &'a [f32])> {
