@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use znn::conv::{Decision, Passes};
 use znn::EngineError;
+use znn::conv::{Decision, Passes};
 use znn::{Conv3d, Conv3dOptions, Engine, EngineOptions, Problem};
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
